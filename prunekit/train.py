@@ -1,0 +1,261 @@
+"""Train and evaluate: SGD by a recipe, resumable after each epoch, in the number format that the machine likes best."""
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, lr_scheduler
+from tqdm import tqdm
+
+from .data import Batches, Data
+from .errors import PrunekitError, TrainingError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. `schedule` is "steps" (a tenth at each of `milestones`, in epochs), "one-cycle" or "constant"."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+    schedule: str = "constant"
+    milestones: tuple[int, ...] = ()
+    batch_size: int = 128
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+
+    def lasting(self, epochs: int) -> "Recipe":
+        """The same recipe with another number of epochs, milestones stretched alike."""
+        milestones = tuple(round(m * epochs / self.epochs) for m in self.milestones)
+        return replace(self, epochs=epochs, milestones=milestones)
+
+
+PAPER = Recipe("paper", epochs=164, learning_rate=0.1, schedule="steps", milestones=(81, 122))
+PAPER_RETRAINING = Recipe("paper-retraining", epochs=40, learning_rate=0.001)
+SHORT = Recipe("short", epochs=20, learning_rate=0.1, schedule="one-cycle", nesterov=True, weight_decay=5e-4)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in what number format to compute. bfloat16 and float16 mean autocast: weights stay float32."""
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    channels_last: bool = False
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move `model` (in place) to the device and memory layout; returned for convenience."""
+        for tensor in (*model.parameters(), *model.buffers()):
+            if self.channels_last and tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        return model.to(self.device)
+
+    def batch(self, x: Tensor) -> Tensor:
+        """A batch of images (n, C, H, W) as a model placed here wants it."""
+        layout = torch.channels_last if self.channels_last and x.dim() == 4 else torch.preserve_format
+        dtype = x.dtype if self.mixed else self.dtype
+        return x.to(self.device, dtype).contiguous(memory_format=layout)
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which forward passes run."""
+        return torch.autocast(torch.device(self.device).type, self.dtype, enabled=self.mixed)
+
+    @property
+    def mixed(self) -> bool:
+        return self.dtype in (torch.bfloat16, torch.float16)
+
+
+def fastest() -> Compute:
+    """What is fast on this machine: a GPU or a CPU with bfloat16 arithmetic uses it, any other CPU float32."""
+    if torch.cuda.is_available():
+        return Compute("cuda", torch.bfloat16, channels_last=True)
+    bf16 = torch.cpu._is_avx512_bf16_supported() if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
+    return Compute("cpu", torch.bfloat16 if bf16 else torch.float32, channels_last=True)
+
+
+class Score(NamedTuple):
+    """How many of `total` images were classified correctly, and the mean cross-entropy."""
+
+    correct: int
+    total: int
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
+
+
+def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: Compute | None = None) -> Score:
+    """Count the images of `batches`, pairs of x (n, C, H, W) and y (n,), that `model` classifies correctly.
+
+    The model is put in eval mode for the count, then back. `compute` defaults to float32 on the CPU.
+    """
+    compute = compute or Compute()
+    training = model.training
+    model.eval()
+    correct = total = loss = 0
+    try:
+        with torch.inference_mode(), compute.autocast():
+            for x, y in batches:
+                y = y.to(compute.device)
+                logits = model(compute.batch(x)).float()
+                correct += (logits.argmax(1) == y).sum()
+                loss += F.cross_entropy(logits, y, reduction="sum")
+                total += len(y)
+    finally:
+        model.train(training)
+    if not total:
+        raise PrunekitError("evaluate: there is not one image in `batches`.")
+    return Score(int(correct), total, float(loss) / total)
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    seed: int = 0,
+    compute: Compute | None = None,
+    checkpoint: str | Path | None = None,
+    watch: tuple[str, ...] = ("validation", "test"),
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """Train `model` in place on `data.train` by `recipe`; a row per epoch of what was seen.
+
+    Columns: epoch (from 1), lr (of the last step), train_loss, train_accuracy, seconds, and for each part of the data
+    named in `watch` the columns `<part>_correct` and `<part>_total`.
+
+    With `checkpoint`, everything is written to that file after each epoch, and a call that finds the file goes on from
+    there; the result is the same as without the interruption, since each epoch draws its random numbers from `seed`
+    and its own number alone. `progress` None shows a bar on a terminal only.
+
+    Raises `TrainingError` when the loss is no longer finite, or when the checkpoint is another run's.
+    """
+    compute = compute or Compute()
+    data = data.to(compute.device)
+    compute.place(model)
+    steps = len(Batches(data.train, recipe.batch_size))
+    optimizer = SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+    scheduler = schedule(optimizer, recipe, steps)
+    run = Run(model, optimizer, scheduler, identity(model, data, recipe, seed))
+    history = run.resume(Path(checkpoint)) if checkpoint else []
+
+    hidden = None if progress is None else not progress
+    with tqdm(total=recipe.epochs * steps, initial=len(history) * steps, disable=hidden, unit="step") as bar:
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            started = time.perf_counter()
+            bar.set_description(f"epoch {epoch}/{recipe.epochs}")
+            row: dict = {"epoch": epoch} | train_epoch(run, data, recipe, epoch, seed * 1000 + epoch, compute, bar)
+            for part in watch:
+                score = evaluate(model, Batches(getattr(data, part)), compute)
+                row |= {f"{part}_correct": score.correct, f"{part}_total": score.total}
+            history.append(row | {"seconds": time.perf_counter() - started})
+            if checkpoint:
+                run.write(Path(checkpoint), history)
+    return pd.DataFrame(history)
+
+
+def train_epoch(
+    run: "Run", data: Data, recipe: Recipe, epoch: int, seed: int, compute: Compute, bar: tqdm
+) -> dict[str, float]:
+    """One pass over the training images; its learning rate, mean loss and accuracy."""
+    torch.manual_seed(seed)  # for layers that draw numbers of their own, such as dropout
+    run.model.train()
+    loss_sum = torch.zeros((), device=compute.device)
+    correct = torch.zeros((), device=compute.device, dtype=torch.long)
+    seen, lr = 0, recipe.learning_rate
+    batches = Batches(data.train, recipe.batch_size, seed, data.augmentation)
+    for step, (x, y) in enumerate(batches, start=1):
+        with compute.autocast():
+            logits = run.model(compute.batch(x))
+        loss = F.cross_entropy(logits.float(), y)
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        lr = run.optimizer.param_groups[0]["lr"]
+        run.optimizer.step()
+        run.scheduler.step()
+        loss_sum += loss.detach() * len(y)
+        correct += (logits.argmax(1) == y).sum()
+        seen += len(y)
+        if step % 20 == 0 or step == len(batches):  # reading a number off a GPU waits for it, so not at each step
+            if not torch.isfinite(loss_sum):
+                raise TrainingError(
+                    f"The loss is not finite any more: epoch {epoch}, step {step}, learning rate {lr:.3g}. Take a "
+                    f"smaller learning rate than {recipe.learning_rate:g}; a checkpoint still holds the epoch before."
+                )
+            bar.set_postfix(loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}", refresh=False)
+        bar.update()
+    return {"lr": lr, "train_loss": loss_sum.item() / seen, "train_accuracy": correct.item() / seen}
+
+
+def schedule(optimizer: SGD, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
+    """The recipe's learning rates as a scheduler that is stepped after each batch, `steps` times an epoch."""
+    match recipe.schedule:
+        case "constant":
+            return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+        case "steps":
+            return lr_scheduler.MultiStepLR(optimizer, [m * steps for m in recipe.milestones], gamma=0.1)
+        case "one-cycle":
+            return lr_scheduler.OneCycleLR(
+                optimizer, recipe.learning_rate, recipe.epochs * steps + 1, pct_start=0.25, cycle_momentum=False
+            )
+    raise PrunekitError(f"Recipe {recipe.name!r}: schedule {recipe.schedule!r} is not steps, one-cycle or constant.")
+
+
+def identity(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> str:
+    """What must agree for a checkpoint to be gone on from: recipe, seed, data and the shape of every tensor."""
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    return json.dumps({"recipe": asdict(recipe), "seed": seed, "data": data.name, "shapes": shapes}, sort_keys=True)
+
+
+@dataclass
+class Run:
+    """What changes while training, to be written and read back as one."""
+
+    model: nn.Module
+    optimizer: SGD
+    scheduler: lr_scheduler.LRScheduler
+    identity: str
+
+    def write(self, path: Path, history: list[dict]) -> None:
+        """Write everything to `path`, whole or not at all."""
+        state = {part: getattr(self, part).state_dict() for part in ("model", "optimizer", "scheduler")}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            torch.save(state | {"identity": self.identity, "history": history}, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def resume(self, path: Path) -> list[dict]:
+        """Go back to the state in `path` if it exists; the history so far."""
+        if not path.exists():
+            return []
+        try:
+            state = torch.load(path, map_location=next(self.model.parameters()).device, weights_only=True)
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise TrainingError(f"The checkpoint {path} cannot be read ({error}). Remove it to start again.") from error
+        if state.get("identity") != self.identity:
+            raise TrainingError(
+                f"The checkpoint {path} is another run's: its recipe, seed, data or network differ. "
+                "Remove it to start again, or give this run a file of its own."
+            )
+        for part in ("model", "optimizer", "scheduler"):
+            getattr(self, part).load_state_dict(state[part])
+        return state["history"]
