@@ -211,7 +211,9 @@ def imagenet(root: str | Path, batch_size: int = 128, size: int = 224, workers: 
         try:
             images = torchvision.datasets.ImageFolder(str(folder), transforms.Compose([*steps, *normalize]))
         except (FileNotFoundError, OSError) as error:
-            raise FileError(f"ImageNet: {folder} is not a folder of one folder of images per class ({error}).") from error
+            raise FileError(
+                f"ImageNet: {folder} is not a folder of one folder of images per class ({error})."
+            ) from error
         loaders.append(DataLoader(images, batch_size, shuffle=part == "train", num_workers=workers))
     return tuple(loaders)
 

@@ -1,7 +1,10 @@
 """The errors prunekit raises on purpose: each names what was refused, where it stands, and what to do."""
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PrunekitError(ValueError):
@@ -32,3 +35,16 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """A hint for an unknown name: ``" Did you mean 'conv1' or 'conv2'?"``, or nothing if none is near."""
     close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def line_of(error: BaseException) -> str:
+    """The innermost line outside torch and prunekit where `error` arose, as ``"(net.py, line 12: y = x.view(-1))"``."""
+    library = str(Path(__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((library, "<")) and f"{os.sep}torch{os.sep}" not in frame.filename
+    ]
+    if not frames:
+        return ""
+    return f"({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})"

@@ -198,7 +198,9 @@ def train_epoch(
                     f"The loss is not finite any more: epoch {epoch}, step {step}, learning rate {lr:.3g}. Take a "
                     f"smaller learning rate than {recipe.learning_rate:g}; a checkpoint still holds the epoch before."
                 )
-            bar.set_postfix(loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}", refresh=False)
+            bar.set_postfix(
+                loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}", refresh=False
+            )
         bar.update()
     return {"lr": lr, "train_loss": loss_sum.item() / seen, "train_accuracy": correct.item() / seen}
 

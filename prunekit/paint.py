@@ -1,0 +1,100 @@
+"""Paint: what flows through a network instead of numbers when its filters are traced, and colors that become one."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+ZERO = 0  # the color of maps that are padded on and hold zeros only: it ties nothing to nothing
+
+
+@dataclass(frozen=True)
+class Paint:
+    """What flows instead of a tensor: `colors`, int64, of the tensor's shape."""
+
+    colors: Tensor
+
+
+class Colors:
+    """Colors that may become one (union-find), or freeze for a reason."""
+
+    def __init__(self) -> None:
+        self.parent = [ZERO]
+        self.reasons: dict[int, str] = {}
+
+    def fresh(self, count: int) -> list[int]:
+        """`count` colors that nothing has yet."""
+        start = len(self.parent)
+        self.parent.extend(range(start, start + count))
+        return list(range(start, start + count))
+
+    def find(self, color: int) -> int:
+        """The one color that stands for all that were united with `color`."""
+        root = color
+        while self.parent[root] != root:
+            root = self.parent[root]
+        while self.parent[color] != root:
+            self.parent[color], color = root, self.parent[color]
+        return root
+
+    def unite(self, a: int, b: int) -> None:
+        """From now on `a` and `b` are one color."""
+        a, b = self.find(a), self.find(b)
+        if ZERO in (a, b) or a == b:
+            return
+        keep, drop = min(a, b), max(a, b)
+        self.parent[drop] = keep
+        if drop in self.reasons:
+            self.reasons.setdefault(keep, self.reasons[drop])
+
+    def freeze(self, colors: Iterable[int], reason: str) -> None:
+        """Nothing of these `colors` may be cut; the first reason is kept."""
+        for color in colors:
+            if self.find(color) != ZERO:
+                self.reasons.setdefault(self.find(color), reason)
+
+    def frozen(self, color: int) -> str | None:
+        """Why `color` may not be cut, or None."""
+        return self.reasons.get(self.find(color))
+
+
+def paints(tree: Any) -> list[Paint]:
+    """All paint in nested arguments."""
+    if isinstance(tree, Paint):
+        return [tree]
+    if isinstance(tree, Mapping):
+        return paints(list(tree.values()))
+    return [paint for part in tree for paint in paints(part)] if isinstance(tree, list | tuple) else []
+
+
+def shapes_of(operation: Callable, args: Any, kwargs: Any) -> Any:
+    """The result of an operation as tensors without content, on torch's meta device: shapes at no cost."""
+    bare = lambda tree: fx.node.map_aggregate(  # noqa: E731
+        tree, lambda v: torch.empty(v.colors.shape, device="meta") if isinstance(v, Paint) else v
+    )
+    args, kwargs = bare(args), bare(kwargs)
+    if not isinstance(operation, nn.Module):
+        return operation(*args, **kwargs)
+    state = {n: t.to("meta").float() for n, t in (*operation.named_parameters(), *operation.named_buffers())}
+    return torch.func.functional_call(operation, state, args, kwargs)
+
+
+def along(colors: list[int], dim: int, shape: Sequence[int]) -> Tensor:
+    """`colors` laid along `dim` of a tensor of `shape`, repeated along the others without taking memory."""
+    return torch.tensor(colors).view([-1 if d == dim else 1 for d in range(len(shape))]).expand(shape)
+
+
+def squeezed(colors: Tensor, but: int | None = None, only: Sequence[int] | None = None) -> Tensor:
+    """The same colors, one copy only along each axis on which `along` repeats them."""
+    for d in range(colors.dim()) if only is None else only:
+        if d != but and colors.shape[d] > 1 and colors.stride(d) == 0:
+            colors = colors.narrow(d, 0, 1)
+    return colors
+
+
+def varies(colors: Tensor, dim: int) -> bool:
+    """Whether the color changes along `dim`."""
+    colors = squeezed(colors)
+    return bool((colors != colors.narrow(dim, 0, 1)).any())

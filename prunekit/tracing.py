@@ -1,0 +1,240 @@
+"""Follow every filter through a network, as one follows a river with dye: what must go with it, and what pins it.
+
+torch.fx gives the graph of operations. We run that graph on colors in place of numbers. Each filter has a color of its
+own, an integer; its feature map is painted with it, and the paint flows on through the network:
+
+* an operation that only moves data (flatten, cat, pad) is carried out on the paint itself;
+* one that works on each element or each map (ReLU, BN, pooling) lets the paint through; BN's own entries take the color;
+* where two paints meet (a residual sum), they become one: from then on those filters stay or go together;
+* a conv or linear layer drinks the paint, remembers which color arrived at which of its inputs, and gives off new colors;
+* an output, or an operation that is not known here, freezes the colors that reach it, and the reason is kept.
+
+What is left is a set of colors, each with the slices of tensors that have to be cut out along with it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, fx, nn
+
+from .errors import PlanError, TraceError, line_of, nearest
+from .paint import Colors, Paint, paints, shapes_of, squeezed
+from .rules import CONVS, RULES
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a parameter or buffer, and the color of each of its indices.
+
+    `role` is "gives" (a layer's filters), "carries" (entries that belong to a map, such as BN's) or "reads" (a layer's
+    weights on its inputs).
+    """
+
+    tensor: str
+    dim: int
+    role: str
+    colors: tuple[int, ...]
+
+
+class Graph:
+    """What `trace` found: which filters of a network can go, and what goes with each.
+
+    `layers` maps the name of each conv or linear layer, in forward order, to the colors of its filters. Filters of one
+    color, in whatever layers, stay or go together: they are a *unit*. `nodes` is the network's torch.fx graph, `inputs`
+    the example that it was traced with.
+    """
+
+    def __init__(self, model: nn.Module, nodes: fx.Graph, inputs: tuple[Tensor, ...], painter: "Painter"):
+        self.model, self.nodes, self.inputs = model, nodes, inputs
+        self.axes = painter.resolved()
+        self.reasons = {painter.colors.find(c): why for c, why in painter.colors.reasons.items()}
+        self.layers = {
+            axis.tensor.rpartition(".")[0]: axis.colors for axis in self.axes.values() if axis.role == "gives"
+        }
+        self.givers: dict[int, list[tuple[str, int]]] = {}
+        for layer, colors in self.layers.items():
+            for index, color in enumerate(colors):
+                self.givers.setdefault(color, []).append((layer, index))
+
+    def colors(self, layer: str) -> tuple[int, ...]:
+        """The color of each filter of `layer`. Raises `PlanError` with the nearest names for a layer not here."""
+        if layer not in self.layers:
+            modules = dict(self.model.named_modules())
+            if layer in modules:
+                kind = type(modules[layer]).__name__
+                raise PlanError(f"Layer {layer!r} is a {kind}: only conv and linear layers have filters to remove.")
+            raise PlanError(f"The network has no layer {layer!r}.{nearest(layer, self.layers)}")
+        return self.layers[layer]
+
+    def tied(self, layer: str) -> list[str]:
+        """The other layers that lose a filter when `layer` loses one."""
+        found = {other: None for color in self.colors(layer) for other, _ in self.givers[color]}
+        return [other for other in found if other != layer]
+
+    def convs(self) -> list[str]:
+        """The conv layers, in forward order."""
+        return [layer for layer in self.layers if isinstance(self.model.get_submodule(layer), CONVS)]
+
+    def free(self) -> list[str]:
+        """The conv layers of which every filter can go without any other layer's, in forward order."""
+        return [
+            layer
+            for layer in self.convs()
+            if not self.tied(layer) and not any(color in self.reasons for color in self.layers[layer])
+        ]
+
+    def report(self) -> pd.DataFrame:
+        """A DataFrame, a row per layer: layer, kind, filters, removable (how many), tied (to which layers), reason."""
+        rows = []
+        for layer, colors in self.layers.items():
+            reasons = [self.reasons[color] for color in colors if color in self.reasons]
+            rows.append(
+                {
+                    "layer": layer,
+                    "kind": type(self.model.get_submodule(layer)).__name__,
+                    "filters": len(colors),
+                    "removable": len(colors) - len(reasons),
+                    "tied": ", ".join(self.tied(layer)),
+                    "reason": reasons[0] if reasons else "",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def kept(self, gone: set[int]) -> dict[tuple[str, int], list[int]]:
+        """For each (tensor, dimension) that loses something with the colors `gone`: the indices that stay."""
+        touched = [axis for axis in self.axes.values() if not gone.isdisjoint(axis.colors)]
+        return {(a.tensor, a.dim): [i for i, color in enumerate(a.colors) if color not in gone] for a in touched}
+
+    def fits(self, model: nn.Module) -> bool:
+        """Whether `model` has the tensors that were traced: then what was found holds for it too."""
+        shapes = {name: tensor.shape for name, tensor in model.state_dict(keep_vars=True).items()}
+        return shapes == {name: tensor.shape for name, tensor in self.model.state_dict(keep_vars=True).items()}
+
+
+def trace(model: nn.Module, *example: Tensor) -> Graph:
+    """Find which filters of `model` can be removed and what goes with each, without computing a single number.
+
+    `example` is the model's input, or inputs, e.g. `torch.randn(1, 3, 32, 32)`; only shapes matter. The model is not
+    changed. Sizes that `forward` computes from its tensors follow a cut; those written into it as numbers do not, and
+    `prune` refuses where that matters.
+
+    Raises `TraceError` where the forward cannot be followed, with its line.
+    """
+    for wrapper in (nn.DataParallel, nn.parallel.DistributedDataParallel, torch._dynamo.OptimizedModule):
+        if isinstance(model, wrapper):
+            inner = "_orig_mod" if wrapper is torch._dynamo.OptimizedModule else "module"
+            raise TraceError(f"The model is wrapped in {wrapper.__name__}: pass what is inside, `model.{inner}`.")
+    if not example:
+        raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
+    try:
+        nodes = fx.Tracer().trace(model)
+    except Exception as error:  # anything that a forward may raise
+        raise TraceError(
+            f"The network cannot be followed: {error} {line_of(error)} Control flow must not depend on values of "
+            "tensors; move such a part into a module of its own and trace the parts."
+        ) from error
+    painter = Painter(model, nodes)
+    # One image would hide a batch axis that is mixed with others (size 1 fits everything), so there are two.
+    pairs = [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]
+    try:
+        painter.run(*(Paint(torch.tensor(painter.pinned("it is the network's input")).expand(x.shape)) for x in pairs))
+    except TraceError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(str(tuple(x.shape)) for x in example)
+        raise TraceError(f"The network does not run on an input of shape {shapes}: {error}") from error
+    return Graph(model, nodes, tuple(x.detach() for x in example), painter)
+
+
+class Painter(fx.Interpreter):
+    """Runs a graph on `Paint`; numbers, sizes and constant tensors flow beside it as they are."""
+
+    def __init__(self, model: nn.Module, nodes: fx.Graph):
+        super().__init__(model, graph=nodes)
+        self.extra_traceback = False
+        self.colors = Colors()
+        self.axes: dict[tuple[str, int], Axis] = {}
+        self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
+
+    # Each operation
+
+    def call_module(self, target, args: tuple, kwargs: dict) -> Any:
+        module = self.fetch_attr(str(target))
+        return self.paint(type(module), module, str(target), args, kwargs)
+
+    def call_function(self, target, args: tuple, kwargs: dict) -> Any:
+        return self.paint(target, target, getattr(target, "__name__", str(target)), args, kwargs)
+
+    def call_method(self, target, args: tuple, kwargs: dict) -> Any:
+        return self.paint(str(target), lambda x, *a, **k: getattr(x, str(target))(*a, **k), str(target), args, kwargs)
+
+    def output(self, target, args: tuple, kwargs: dict) -> Any:
+        for paint in paints(args):
+            self.freeze(paint, "it reaches the network's output")
+        return args[0]
+
+    def paint(self, kind: Any, operation: Callable, name: str, args: tuple, kwargs: dict) -> Any:
+        """Carry out one operation, known by its `kind`: a module's class, a function, or a method's name."""
+        here = paints((args, kwargs))
+        if not here:
+            return operation(*args, **kwargs)
+        if kind in RULES and isinstance(args[0], Paint | list | tuple):
+            return RULES[kind](self, operation, name, *args, **kwargs)
+        for paint in here:
+            self.freeze(paint, f"it passes through {name}, which prunekit does not know")
+        return self.like(shapes_of(operation, args, kwargs), name)
+
+    def like(self, shapes: Any, name: str) -> Any:
+        """Frozen paint in the shapes of an operation's result."""
+        if isinstance(shapes, Tensor):
+            return Paint(torch.tensor(self.pinned(f"it comes from {name}")).expand(shapes.shape))
+        if isinstance(shapes, Sequence):
+            return type(shapes)(self.like(s, name) for s in shapes)  # type: ignore[call-arg]
+        return shapes
+
+    # What happens to paint
+
+    def freeze(self, paint: Paint, reason: str) -> None:
+        self.colors.freeze(squeezed(paint.colors).unique().tolist(), reason)
+
+    def pinned(self, reason: str) -> int:
+        """A new color, frozen from the start."""
+        (color,) = self.colors.fresh(1)
+        self.colors.freeze([color], reason)
+        return color
+
+    def per_channel(self, paint: Paint, dim: int = 1) -> list[int]:
+        """One color for each index along `dim`; where an index has several, they are united."""
+        rows = squeezed(paint.colors, but=dim).movedim(dim, 0).flatten(1)
+        firsts = rows.amax(1).tolist()
+        for row in (rows != rows[:, :1]).any(1).nonzero()[:, 0].tolist():
+            for color in rows[row].unique().tolist():
+                self.colors.unite(firsts[row], color)
+        return firsts
+
+    def remember(self, tensor: Tensor | None, dim: int, role: str, colors: list[int]) -> None:
+        """Index i of `tensor` along `dim` has color i of `colors`; a tensor that is used again unites old and new."""
+        if tensor is None:
+            return
+        name = self.names[id(tensor)]
+        if (name, dim) in self.axes:
+            for old, new in zip(self.axes[name, dim].colors, colors, strict=True):
+                self.colors.unite(old, new)
+        else:
+            self.axes[name, dim] = Axis(name, dim, role, tuple(colors))
+
+    def owned(self, module: nn.Module) -> bool:
+        """Whether the module's tensors are plain parameters and buffers, which can be cut."""
+        tensors = (getattr(module, n, None) for n in ("weight", "bias", "running_mean", "running_var"))
+        return all(id(t) in self.names for t in tensors if t is not None)
+
+    def resolved(self) -> dict[tuple[str, int], Axis]:
+        """All axes in the order of the forward pass, with final colors."""
+        find = self.colors.find
+        return {
+            key: Axis(axis.tensor, axis.dim, axis.role, tuple(find(c) for c in axis.colors))
+            for key, axis in self.axes.items()
+        }
