@@ -1,0 +1,263 @@
+"""A plan is data: which filters of which layers stay, and how they were chosen.
+
+It prints, compares, goes to JSON and back, and applies to any network with the layers it names.
+"""
+
+import fnmatch
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .criteria import Activation, Criterion, name_of, record, resolve
+from .errors import PlanError
+from .tracing import Graph
+
+FORMAT = "prunekit plan 1"
+STRATEGIES = ("independent", "greedy")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which filters stay. `kept` and `filters` map a layer's name to the indices that stay and to how many there are.
+
+    `inputs` are the shapes of the traced example; `rates`, `criterion`, `strategy` and `seed` say how the filters were
+    chosen. Layers that are tied to a named one are not listed: they follow from the network.
+    """
+
+    kept: Mapping[str, tuple[int, ...]]
+    filters: Mapping[str, int]
+    inputs: tuple[tuple[int, ...], ...]
+    rates: Mapping[str, float] = field(default_factory=dict)
+    criterion: str = "by hand"
+    strategy: str = "independent"
+    seed: int = 0
+    graph: Graph | None = field(default=None, compare=False, repr=False)  # what it was made on, to trace only once
+
+    def __post_init__(self) -> None:
+        for layer, kept in self.kept.items():
+            if not kept or list(kept) != sorted(set(kept)) or not 0 <= kept[0] <= kept[-1] < self.filters[layer]:
+                raise PlanError(
+                    f"Plan: layer {layer!r} of {self.filters[layer]} filters cannot keep {list(kept)}: a plan keeps at "
+                    "least one filter of a layer, in ascending order, each once."
+                )
+
+    def __str__(self) -> str:
+        how = f"{self.criterion}, {self.strategy}" if self.rates else self.criterion
+        lines = [f"  {layer}: {self.filters[layer]} -> {len(kept)}" for layer, kept in self.kept.items()]
+        return "\n".join([f"Plan ({how}) for {len(self.kept)} layers", *lines])
+
+    def to_json(self) -> str:
+        """The plan as one line of JSON."""
+        parts = {name: value for name, value in self.__dict__.items() if name != "graph"}
+        return json.dumps({"format": FORMAT} | parts)
+
+    @staticmethod
+    def from_json(text: str) -> "Plan":
+        """The plan that `to_json` wrote. Raises `PlanError` for anything else."""
+        try:
+            parts = json.loads(text)
+            if parts.pop("format") != FORMAT:
+                raise ValueError("its format is not one that this version reads")
+            parts["kept"] = {layer: tuple(int(i) for i in kept) for layer, kept in parts["kept"].items()}
+            parts["inputs"] = tuple(tuple(int(n) for n in shape) for shape in parts["inputs"])
+            return Plan(**parts)
+        except PlanError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PlanError(f"This is not a plan that prunekit wrote: {error!r}.") from error
+
+
+def plan(
+    graph: Graph,
+    rates: float | Mapping[str, float] | None = None,
+    *,
+    keep: Mapping[str, int] | None = None,
+    criterion: Criterion = "l1",
+    strategy: str = "independent",
+    data: Iterable | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Choose the filters to remove: in each layer the lowest-scored ones. Sections 3.1 to 3.3 of the paper.
+
+    `rates` gives the share of filters to remove, in [0, 1): one number for every conv layer that is tied to no other,
+    or one per layer; names may be patterns, so `{"layer1.*.conv1": 0.6}` is a rate for a stage. Of n filters
+    floor(n (1 - rate)) stay. `keep` gives the number that stays instead. A layer that is named decides for the layers
+    that are tied to it: name a stage's projection to choose by the projection, as the paper does.
+
+    `criterion` is one of `prunekit.criteria.CRITERIA`, a function from a weight (filters, ...) to scores (filters,), or
+    an `Activation`, which needs `data`: an iterable of inputs or of (input, label) pairs. `strategy` "greedy" leaves
+    kernels over maps that are already removed out of the score; "independent" counts them. `seed` is for "random".
+
+    Raises `PlanError` for a layer that is not there, a rate outside [0, 1), a layer that would be left empty or cannot
+    lose as much, two named layers that are tied, and scores that are not finite.
+    """
+    if strategy not in STRATEGIES:
+        raise PlanError(f"Strategy {strategy!r} is unknown; take 'independent' or 'greedy'.")
+    shares = {layer: 0.0 for layer in graph.free()} if isinstance(rates, int | float) else expand(graph, rates or {})
+    if isinstance(rates, int | float):
+        shares = dict.fromkeys(shares, float(rates))
+    counts = {layer: kept_count(layer, len(graph.colors(layer)), rate) for layer, rate in shares.items()}
+    counts |= checked_counts(graph, expand(graph, keep or {}))
+    if not counts:
+        raise PlanError("Nothing to do: give `rates` or `keep` for at least one layer that can lose filters.")
+    layers = [layer for layer in graph.layers if layer in counts]  # in forward order, which greedy depends on
+    refuse_tied(graph, layers)
+
+    scorer = resolve(criterion, seed)
+    if isinstance(scorer, Activation):
+        if data is None:
+            raise PlanError(f"Criterion {name_of(criterion)!r} looks at feature maps: pass images as `data`.")
+        if strategy == "greedy":
+            raise PlanError("Strategy 'greedy' is about kernels; with an activation criterion take 'independent'.")
+        recorded = record(graph.model, layers, data, {"scores": scorer})["scores"]
+
+    gone: set[int] = set()
+    kept: dict[str, tuple[int, ...]] = {}
+    for layer in layers:
+        if isinstance(scorer, Activation):
+            scores = recorded[layer]
+        else:
+            scores = scorer(weight_of(graph, layer, gone if strategy == "greedy" else set()))
+        lost = lowest(graph, layer, scores, counts[layer])
+        gone |= {graph.layers[layer][i] for i in lost}
+        kept[layer] = tuple(i for i in range(len(scores)) if i not in lost)
+    return finished(graph, kept, rates=shares, criterion=name_of(criterion), strategy=strategy, seed=seed)
+
+
+def plan_by_hand(graph: Graph, removed: Mapping[str, Iterable[int]]) -> Plan:
+    """The plan that removes exactly the filters `removed`: layer name to indices, counted from 0."""
+    kept = {}
+    for layer, indices in removed.items():
+        n, lost = len(graph.colors(layer)), set(indices)
+        if not lost <= set(range(n)):
+            raise PlanError(
+                f"Layer {layer!r} has filters 0 to {n - 1}; {sorted(lost - set(range(n)))} are not among them."
+            )
+        kept[layer] = tuple(i for i in range(n) if i not in lost)
+    return finished(graph, kept)
+
+
+def colors_gone(graph: Graph, plan: Plan) -> set[int]:
+    """The colors that `plan` removes from the network of `graph`. Raises `PlanError` if the plan is not for it."""
+    gone: set[int] = set()
+    for layer, kept in plan.kept.items():
+        colors = graph.colors(layer)
+        if len(colors) != plan.filters[layer]:
+            raise PlanError(
+                f"The plan is for another network: it knows {plan.filters[layer]} filters in layer {layer!r}, and here "
+                f"there are {len(colors)}."
+            )
+        gone |= set(colors) - {colors[i] for i in kept}
+        for color in gone & set(colors):
+            if color in graph.reasons:
+                raise PlanError(f"Layer {layer!r} cannot lose this filter: {graph.reasons[color]}.")
+    for layer, kept in plan.kept.items():
+        wrong = [i for i in kept if graph.layers[layer][i] in gone]
+        if wrong:
+            raise PlanError(
+                f"The plan keeps filter {wrong[0]} of layer {layer!r}, but removes one that is tied to it from another "
+                "layer. Name only one of several tied layers."
+            )
+    for (tensor, _), left in graph.kept(gone).items():
+        if not left:
+            raise PlanError(f"The plan would leave nothing of {tensor!r}. Remove fewer filters of what is tied to it.")
+    return gone
+
+
+def finished(graph: Graph, kept: dict[str, tuple[int, ...]], **how: Any) -> Plan:
+    """A plan over `graph`, checked against it."""
+    filters = {layer: len(graph.layers[layer]) for layer in kept}
+    made = Plan(kept, filters, tuple(tuple(x.shape) for x in graph.inputs), graph=graph, **how)
+    colors_gone(graph, made)
+    return made
+
+
+def expand(graph: Graph, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Names and patterns replaced by the layers they stand for. An exact name comes before a pattern."""
+    found: dict[str, Any] = {}
+    for name, value in wanted.items():
+        matches = [name] if name in graph.layers else fnmatch.filter(graph.layers, name)
+        if not matches:
+            graph.colors(name)  # raises, and says what is near
+        found |= {layer: value for layer in matches if layer == name or layer not in wanted}
+    return found
+
+
+def kept_count(layer: str, filters: int, rate: float) -> int:
+    """floor(filters (1 - rate)), exactly: a rate is the decimal that a person would write (3 * 0.1 is 0.3)."""
+    if not 0 <= rate < 1:  # also refuses NaN
+        raise PlanError(
+            f"Layer {layer!r}: rate {rate} is not a share to remove; take one from 0 up to, not including, 1."
+        )
+    kept = math.floor(filters * (1 - Fraction(f"{rate:.12g}")))
+    if not kept:
+        raise PlanError(f"Layer {layer!r}: rate {rate} of {filters} filters would leave none. Take a smaller rate.")
+    return kept
+
+
+def checked_counts(graph: Graph, keep: Mapping[str, int]) -> dict[str, int]:
+    """`keep`, if each count can stay of its layer."""
+    for layer, count in keep.items():
+        n = len(graph.colors(layer))
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= n:
+            raise PlanError(f"Layer {layer!r} has {n} filters: it cannot keep {count!r}. Take a number from 1 to {n}.")
+    return dict(keep)
+
+
+def refuse_tied(graph: Graph, layers: list[str]) -> None:
+    """Two layers that share a unit cannot both decide about it."""
+    owner: dict[int, str] = {}
+    for layer in layers:
+        for color in graph.layers[layer]:
+            other = owner.setdefault(color, layer)
+            if other != layer and color not in graph.reasons:
+                raise PlanError(
+                    f"Layers {other!r} and {layer!r} are tied: they lose the same filters. Name only the one that "
+                    "shall decide."
+                )
+
+
+def weight_of(graph: Graph, layer: str, gone: set[int]) -> Tensor:
+    """The weight of `layer` (filters, inputs, ...) in float64, without the inputs whose maps are `gone`."""
+    weight = graph.model.get_parameter(f"{layer}.weight").detach().double()
+    reads = graph.axes.get((f"{layer}.weight", 1))
+    if not gone or reads is None:
+        return weight
+    return weight[:, [i for i, color in enumerate(reads.colors) if color not in gone]]
+
+
+def lowest(graph: Graph, layer: str, scores: Tensor, keep: int) -> set[int]:
+    """The filters of `layer` to remove, lowest scores first, so that `keep` stay. Filters of one color go together."""
+    colors = graph.layers[layer]
+    if tuple(scores.shape) != (len(colors),):
+        raise PlanError(
+            f"Layer {layer!r}: the criterion gave scores of shape {tuple(scores.shape)}, not ({len(colors)},)."
+        )
+    if not torch.isfinite(scores).all():
+        raise PlanError(f"Layer {layer!r}: the scores are not finite; its weights or maps hold NaN or infinity.")
+    units: dict[int, list[int]] = {}
+    for i, color in enumerate(colors):
+        if color not in graph.reasons:
+            units.setdefault(color, []).append(i)
+    missing = len(colors) - keep
+    removable = sum(len(unit) for unit in units.values())
+    if missing > removable:
+        reason = next(graph.reasons[color] for color in colors if color in graph.reasons)
+        raise PlanError(
+            f"Layer {layer!r} cannot lose {missing} of its {len(colors)} filters: only {removable} can go: {reason}."
+        )
+    lost: set[int] = set()
+    for unit in sorted(units.values(), key=lambda unit: (float(scores[unit].mean()), unit)):
+        if len(lost) + len(unit) <= missing:
+            lost |= set(unit)
+    if len(lost) < missing:
+        raise PlanError(
+            f"Layer {layer!r}: its filters go in groups, which cannot add up to {missing} of {len(colors)}."
+        )
+    return lost
