@@ -53,11 +53,12 @@ def cost(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> pd.DataFrame:
     `x` is one example batch, (N, C, H, W) for an image network; multiply-adds are for the whole batch, so give N = 1
     for the cost of an image. Several inputs go in a tuple.
 
-    A row per layer, in the order of first calls: `layer` (its name in `named_modules`), `kind` (torch's class), `inputs`
-    and `filters` (channels or features), `kernel` ("3x3"), `height` and `width` (of the output map; 1 where it has no
-    such axis), `macs`, `weights`. Each weight is used once per position of the output map (of the input map if the conv
-    is transposed), so macs = N * positions * weights. A layer called twice keeps one row, with the sum of its macs, its
-    weights counted once, and the map of its first call; weights that two layers share count for the first.
+    A row per layer, in the order of first calls: `layer` (its name in `named_modules`), `kind` (torch's class),
+    `inputs` and `filters` (channels or features), `kernel` ("3x3"), `height` and `width` (of the output map; 1 where
+    it has no such axis), `macs`, `weights`. Each weight is used once per position of the output map (of the input map
+    if the conv is transposed), so macs = N * positions * weights. A layer called twice keeps one row, with the sum of
+    its macs, its weights counted once, and the map of its first call; weights that two layers share count for the
+    first of them. A layer that is not called has no row.
 
     `model` is left as it was: training flags, buffers, hooks. Raises PrunekitError if it cannot take `x`.
     Source: section 3.1 of the paper; Table 2 is this table for VGG-16.
@@ -105,9 +106,7 @@ def cost(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> pd.DataFrame:
     except PrunekitError:
         raise
     except Exception as error:
-        where = (
-            f"in or after layer {names[entered]!r}, {entered}" if entered is not None else "before any layer"
-        )
+        where = f"in or after layer {names[entered]!r}, {entered}" if entered is not None else "before any layer"
         shapes = ", ".join(str(tuple(t.shape)) for t in (x if isinstance(x, tuple) else (x,)))
         raise PrunekitError(
             f"The network cannot run on an input of shape {shapes}: it stopped {where}, with: {error} "
@@ -144,9 +143,7 @@ def latency(
     threads = threads or torch.get_num_threads()
     inputs = x if isinstance(x, tuple) else (x,)
     with undisturbed(model):
-        timer = benchmark.Timer(
-            "model(*inputs)", globals={"model": model, "inputs": inputs}, num_threads=threads
-        )
+        timer = benchmark.Timer("model(*inputs)", globals={"model": model, "inputs": inputs}, num_threads=threads)
         timer.timeit(1)
         measured = timer.blocked_autorange(min_run_time=seconds)
     return Latency(measured.median, measured.iqr, len(measured.times), threads, device_name(inputs[0].device))
@@ -199,9 +196,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     get that back from `model.train()`.
     """
     if any(nn.parameter.is_lazy(t) for t in (*model.parameters(), *model.buffers())):
-        raise PrunekitError(
-            "The network has lazy layers whose shapes are not known yet: run it once on an example."
-        )
+        raise PrunekitError("The network has lazy layers whose shapes are not known yet: run it once on an example.")
     modules = list(model.modules())
     flags = [module.training for module in modules]
     buffers = [dict(module._buffers) for module in modules]
@@ -224,7 +219,5 @@ def compared(before: Total, after: Total) -> pd.DataFrame:
     rows = []
     for name in ("macs", "weights", "bytes"):
         was, now = getattr(before, name), getattr(after, name)
-        rows.append(
-            {"quantity": name, "before": was, "after": now, "pruned": 1 - now / was if was else math.nan}
-        )
+        rows.append({"quantity": name, "before": was, "after": now, "pruned": 1 - now / was if was else math.nan})
     return pd.DataFrame(rows)

@@ -75,10 +75,7 @@ NETWORKS: list[tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = [
     ("vgg16", nets.vgg16, SMALL),
     ("resnet56", nets.resnet56, SMALL),
     ("resnet34", nets.resnet34, LARGE),
-    *(
-        (f"torchvision {name}", partial(torchvision.models.get_model, name, weights=None), MEDIUM)
-        for name in OTHERS
-    ),
+    *((f"torchvision {name}", partial(torchvision.models.get_model, name, weights=None), MEDIUM) for name in OTHERS),
 ]
 
 
