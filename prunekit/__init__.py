@@ -6,6 +6,7 @@ from .criteria import Activation, record
 from .errors import PrunekitError
 from .files import load, plans_of, save
 from .plans import Plan, plan, plan_by_hand
+from .sensitivity import sweep
 from .surgery import mask, prune
 from .tracing import Graph, trace
 

@@ -6,7 +6,7 @@ It prints, compares, goes to JSON and back, and applies to any network with the 
 import fnmatch
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -109,24 +109,18 @@ def plan(
     layers = [layer for layer in graph.layers if layer in counts]  # in forward order, which greedy depends on
     refuse_tied(graph, layers)
 
-    scorer = resolve(criterion, seed)
-    if isinstance(scorer, Activation):
-        if data is None:
-            raise PlanError(f"Criterion {name_of(criterion)!r} looks at feature maps: pass images as `data`.")
-        if strategy == "greedy":
-            raise PlanError("Strategy 'greedy' is about kernels; with an activation criterion take 'independent'.")
-        recorded = record(graph.model, layers, data, {"scores": scorer})["scores"]
-
-    gone: set[int] = set()
     kept: dict[str, tuple[int, ...]] = {}
-    for layer in layers:
+    if strategy == "independent":
+        for layer, values in scores(graph, layers, [criterion], data, seed)[name_of(criterion)].items():
+            kept[layer] = highest(graph, layer, values, counts[layer])
+    else:
+        scorer = resolve(criterion, seed)
         if isinstance(scorer, Activation):
-            scores = recorded[layer]
-        else:
-            scores = scorer(weight_of(graph, layer, gone if strategy == "greedy" else set()))
-        lost = lowest(graph, layer, scores, counts[layer])
-        gone |= {graph.layers[layer][i] for i in lost}
-        kept[layer] = tuple(i for i in range(len(scores)) if i not in lost)
+            raise PlanError("Strategy 'greedy' is about kernels; with an activation criterion take 'independent'.")
+        gone: set[int] = set()
+        for layer in layers:
+            kept[layer] = highest(graph, layer, scorer(weight_of(graph, layer, gone)), counts[layer])
+            gone |= set(graph.layers[layer]) - {graph.layers[layer][i] for i in kept[layer]}
     return finished(graph, kept, rates=shares, criterion=name_of(criterion), strategy=strategy, seed=seed)
 
 
@@ -141,6 +135,23 @@ def plan_by_hand(graph: Graph, removed: Mapping[str, Iterable[int]]) -> Plan:
             )
         kept[layer] = tuple(i for i in range(n) if i not in lost)
     return finished(graph, kept)
+
+
+def scores(
+    graph: Graph, layers: Sequence[str], criteria: Sequence[Criterion], data: Iterable | None = None, seed: int = 0
+) -> dict[str, dict[str, Tensor]]:
+    """The scores (filters,) of each of `layers` by each of `criteria`; activations of all layers in one pass of `data`."""
+    found: dict[str, dict[str, Tensor]] = {}
+    activations: dict[str, Activation] = {}
+    for criterion in criteria:
+        scorer = resolve(criterion, seed)
+        if isinstance(scorer, Activation):
+            activations[name_of(criterion)] = scorer
+        else:
+            found[name_of(criterion)] = {layer: scorer(weight_of(graph, layer, set())) for layer in layers}
+    if activations and data is None:
+        raise PlanError(f"Criterion {next(iter(activations))!r} looks at feature maps: pass images as `data`.")
+    return found | (record(graph.model, layers, data or (), activations) if activations else {})
 
 
 def colors_gone(graph: Graph, plan: Plan) -> set[int]:
@@ -232,8 +243,8 @@ def weight_of(graph: Graph, layer: str, gone: set[int]) -> Tensor:
     return weight[:, [i for i, color in enumerate(reads.colors) if color not in gone]]
 
 
-def lowest(graph: Graph, layer: str, scores: Tensor, keep: int) -> set[int]:
-    """The filters of `layer` to remove, lowest scores first, so that `keep` stay. Filters of one color go together."""
+def highest(graph: Graph, layer: str, scores: Tensor, keep: int) -> tuple[int, ...]:
+    """The `keep` filters of `layer` that stay when the lowest scores go first. Filters of one color go together."""
     colors = graph.layers[layer]
     if tuple(scores.shape) != (len(colors),):
         raise PlanError(
@@ -260,4 +271,4 @@ def lowest(graph: Graph, layer: str, scores: Tensor, keep: int) -> set[int]:
         raise PlanError(
             f"Layer {layer!r}: its filters go in groups, which cannot add up to {missing} of {len(colors)}."
         )
-    return lost
+    return tuple(i for i in range(len(colors)) if i not in lost)

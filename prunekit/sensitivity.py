@@ -1,0 +1,229 @@
+"""Sensitivity: prune each layer alone, at several rates and by several criteria, and count what is still right.
+
+One pass over the images does it all. For each batch the network runs once, node by node; where a layer is about to be
+cut, the run forks and goes on from there with the few modules that the cut changes, once for each cut. What comes
+before a layer is therefore computed once, not once for each rate.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, fx, nn
+from tqdm import tqdm
+
+from .criteria import Criterion, name_of
+from .errors import FileError, PlanError, PrunekitError
+from .files import digest, stored
+from .plans import expand, highest, kept_count, scores
+from .surgery import smaller, variant
+from .tracing import Graph, trace
+from .train import Compute
+
+RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass
+class Cut:
+    """One layer pruned by one criterion at one rate: the modules that it changes, and where in the graph they begin."""
+
+    layer: str
+    criterion: str
+    rate: float
+    filters: int
+    kept: int
+    modules: Mapping[str, nn.Module]
+    start: int
+    correct: int = 0
+
+
+def sweep(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    example: Tensor,
+    rates: Sequence[float] = RATES,
+    criterion: Criterion | Sequence[Criterion] = "l1",
+    layers: Sequence[str] | None = None,
+    *,
+    data: Iterable | None = None,
+    seed: int = 0,
+    compute: Compute | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """Prune each layer of `model` alone and count the images of `batches` that are still classified correctly.
+
+    `batches` yields pairs of x (n, C, H, W) and y (n,), the same ones each time it is iterated. `layers` are names or
+    patterns, by default every conv layer that is tied to no other. `data` and `seed` are for criteria that need images
+    or random numbers, as in `plan`. The counts are those of pruning each layer with `prune` and evaluating the result.
+
+    A row per layer, criterion and rate: layer, criterion, rate, filters, kept, correct, total, baseline_correct (of
+    the network as it is, on the same images).
+
+    With `checkpoint`, the counts so far are in that file after each batch, and a call that finds it goes on from there.
+    `progress` None shows a bar on a terminal only. `model` is left as it was.
+
+    Raises `PlanError` for what cannot be cut, `FileError` for a checkpoint of another sweep.
+    Source: section 3.2 and figure 2(b) of the paper.
+    """
+    compute = compute or Compute()
+    model = compute.place(copy.deepcopy(model)).eval()
+    graph = trace(model, compute.batch(example))
+    criteria = [criterion] if isinstance(criterion, str) or not isinstance(criterion, Sequence) else criterion
+    names = graph.free() if layers is None else list(expand(graph, dict.fromkeys(layers)))
+    if not names:
+        raise PlanError("No conv layer of this network can lose filters alone: name the layers to sweep.")
+    cuts = all_cuts(graph, names, rates, criteria, data, seed)
+    tally = Tally(cuts, Path(checkpoint) if checkpoint else None, identity(model, cuts))
+
+    walker = Walker(model, graph.nodes)
+    hidden = None if progress is None else not progress
+    with tqdm(desc="sweep", disable=hidden, unit="batch", total=length(batches)) as bar, torch.no_grad():
+        for number, (x, y) in enumerate(batches):
+            if number >= tally.batches:
+                with compute.autocast():
+                    found = counts(walker, compute.batch(x), y.to(compute.device), cuts)
+                tally.add(found, len(y))
+            bar.update()
+    if not tally.total:
+        raise PrunekitError("sweep: there is not one image in `batches`.")
+    columns = ("layer", "criterion", "rate", "filters", "kept", "correct")
+    rows = [{name: getattr(cut, name) for name in columns} for cut in cuts]
+    return pd.DataFrame(rows).assign(total=tally.total, baseline_correct=tally.baseline)
+
+
+def all_cuts(
+    graph: Graph,
+    layers: Sequence[str],
+    rates: Sequence[float],
+    criteria: Sequence[Criterion],
+    data: Iterable | None,
+    seed: int,
+) -> list[Cut]:
+    """Every cut of a sweep, in the order of its rows."""
+    position = {node.target: i for i, node in reversed(list(enumerate(graph.nodes.nodes))) if node.op == "call_module"}
+    by_criterion = scores(graph, layers, criteria, data, seed)
+    cuts = []
+    for layer in layers:
+        colors = graph.layers[layer]
+        for criterion in map(name_of, criteria):
+            for rate in rates:
+                keep = kept_count(layer, len(colors), rate)
+                kept = highest(graph, layer, by_criterion[criterion][layer], keep)
+                gone = set(colors) - {colors[i] for i in kept}
+                modules = changed_modules(graph, gone)
+                start = min((position[name] for name in modules), default=position[layer])
+                cuts.append(Cut(layer, criterion, rate, len(colors), keep, modules, start))
+    return cuts
+
+
+def changed_modules(graph: Graph, gone: set[int]) -> dict[str, nn.Module]:
+    """The modules that lose something with the colors `gone`, already smaller; all else stays the model's own."""
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in smaller(graph.model, graph, gone).items():
+        module, _, local = name.rpartition(".")
+        tensors.setdefault(module, {})[local] = tensor
+    return {name: variant(graph.model.get_submodule(name), new, share=True) for name, new in tensors.items()}
+
+
+class Walker(fx.Interpreter):
+    """Runs a stretch of a graph on values computed before, with some modules exchanged for others."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph):
+        super().__init__(model, graph=graph)
+        self.order = list(graph.nodes)
+        self.exchanged: Mapping[str, nn.Module] = {}
+        self.extra_traceback = False
+
+    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
+        module = self.exchanged.get(target)
+        return super().call_module(target, args, kwargs) if module is None else module(*args, **kwargs)
+
+    def start(self, x: Tensor) -> dict[fx.Node, Any]:
+        """The values before the first node but the input: the input."""
+        return {node: x for node in self.order if node.op == "placeholder"}
+
+    def walk(self, values: dict[fx.Node, Any], start: int, stop: int, modules: Mapping[str, nn.Module]) -> None:
+        """Run nodes `start` to `stop`; `values` gains their results and loses what nothing needs any more."""
+        self.env, self.exchanged = values, modules
+        for node in self.order[start:stop]:
+            if node not in values:
+                values[node] = self.run_node(node)
+            for dead in self.user_to_last_uses.get(node, ()):
+                del values[dead]
+
+
+def counts(walker: Walker, x: Tensor, y: Tensor, cuts: Sequence[Cut]) -> list[int]:
+    """Correct answers on one batch: of the network as it is, then of each cut."""
+    trunk, here, end = walker.start(x), 0, len(walker.order)
+    found = [0] * (len(cuts) + 1)
+
+    def correct(values: dict[fx.Node, Any]) -> int:
+        walker.walk(values, here, end, walker.exchanged)
+        return int((values[walker.order[-1]].float().argmax(1) == y).sum())
+
+    for i, cut in sorted(enumerate(cuts, start=1), key=lambda pair: pair[1].start):
+        walker.walk(trunk, here, cut.start, {})
+        here, walker.exchanged = cut.start, cut.modules
+        # A copy, since an in-place operation further on would spoil the values for the next cut.
+        found[i] = correct(copy.deepcopy(trunk, {id(node): node for node in trunk}))
+    walker.exchanged = {}
+    found[0] = correct(trunk)
+    return found
+
+
+class Tally:
+    """The counts so far, and the file that they are in after each batch."""
+
+    def __init__(self, cuts: Sequence[Cut], path: Path | None, identity: str):
+        self.cuts, self.path, self.identity = cuts, path, identity
+        self.batches = self.total = self.baseline = 0
+        if path is None or not path.exists():
+            return
+        try:
+            state = json.loads(path.read_text())
+            same = state["identity"] == identity
+            if same:
+                self.batches, self.total, self.baseline = state["batches"], state["total"], state["baseline"]
+                for cut, correct in zip(cuts, state["correct"], strict=True):
+                    cut.correct = correct
+        except (ValueError, KeyError, TypeError) as error:
+            raise FileError(
+                f"The checkpoint {path} is damaged ({error}). Remove it to start the sweep again."
+            ) from error
+        if not same:
+            raise FileError(
+                f"The checkpoint {path} is another sweep's. Remove it, or give this sweep a file of its own."
+            )
+
+    def add(self, found: Sequence[int], images: int) -> None:
+        """Take in one batch's counts."""
+        self.batches, self.total, self.baseline = self.batches + 1, self.total + images, self.baseline + found[0]
+        for cut, correct in zip(self.cuts, found[1:], strict=True):
+            cut.correct += correct
+        if self.path is not None:
+            state = {name: getattr(self, name) for name in ("identity", "batches", "total", "baseline")}
+            partial = self.path.with_suffix(f".{os.getpid()}.partial")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(state | {"correct": [cut.correct for cut in self.cuts]}))
+            os.replace(partial, self.path)
+
+
+def identity(model: nn.Module, cuts: Sequence[Cut]) -> str:
+    """What must agree for a checkpoint to be gone on from: the weights and the list of cuts."""
+    weights = digest({name: tensor.detach().cpu() for name, tensor in stored(model).items()})
+    return json.dumps([weights, [[cut.layer, cut.criterion, cut.rate] for cut in cuts]])
+
+
+def length(batches: Iterable) -> int | None:
+    """How many batches there are, if they say."""
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        return None
