@@ -42,10 +42,9 @@ env: .venv/made
 	@touch $@
 
 book: env
-	@$(BIN)/python book/scripts/experiments.py $(EXPERIMENTS)
+	@$(BIN)/python book/scripts/experiments.py --to $(BUILD)/results $(EXPERIMENTS)
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --results $(BUILD)/results --to $(BUILD)/notebooks notebooks
-	@$(BIN)/python book/scripts/site.py --notebooks $(BUILD)/notebooks --results $(BUILD)/results --to $(BUILD)/html
-	@$(BIN)/python book/scripts/site.py --say $(BUILD)/html --started $(STARTED)
+	@$(BIN)/python book/scripts/website.py --notebooks $(BUILD)/notebooks --results $(BUILD)/results --to . --started $(STARTED)
 
 notebooks: env
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --in-place notebooks

@@ -1,0 +1,50 @@
+"""Pages that ask nobody but their own site: MathJax comes along, Thebe's scripts stay out.
+
+The theme loads MathJax from a content network, and Thebe's start-up code twice, which a browser reports as an error.
+A classroom may be offline, so the site carries its own copy of MathJax, taken from the package sphinx-mathjax-offline.
+"""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+SCRIPT = "mathjax/tex-chtml-full.js"
+PARTS = ("tex-chtml-full.js", "output/chtml/fonts")
+
+
+def use_copy(app: Sphinx, config: Config) -> None:
+    config.mathjax_path = SCRIPT  # relative to _static
+
+
+def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    def thebe(script: object) -> bool:
+        body = (getattr(script, "attributes", None) or {}).get("body") or ""
+        return "sphinx-thebe" in str(getattr(script, "filename", "") or "") or "THEBE_JS_URL" in body
+
+    context["script_files"] = [script for script in context.get("script_files", []) if not thebe(script)]
+
+
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    spec = find_spec("sphinx-mathjax-offline")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("The package sphinx-mathjax-offline is missing: run `make env`.")
+    source = Path(spec.origin).parent / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for part in PARTS:
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part, dirs_exist_ok=True)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / part, target / part)
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("config-inited", use_copy)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", copy_mathjax)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
