@@ -1,7 +1,7 @@
 """prunekit: remove whole filters from PyTorch CNNs, exactly."""
 
 from . import costs, criteria, data, nets, train
-from .costs import cost
+from .costs import cost, cost_of
 from .criteria import Activation, record
 from .errors import PrunekitError
 from .files import load, plans_of, save

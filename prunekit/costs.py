@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from .errors import PrunekitError
+from .plans import Plan, colors_gone
+from .tracing import Graph
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -118,6 +120,25 @@ def cost(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
     integers = ["inputs", "filters", "height", "width", "macs", "weights"]
     return table.astype(dict.fromkeys(integers, "int64"))
+
+
+def cost_of(graph: Graph, plan: Plan) -> pd.DataFrame:
+    """`cost` of the network that `prune` will make of a traced one by `plan`, before it is made: the same table.
+
+    Raises `PlanError` if the plan is not for this network.
+    """
+    table = cost(graph.model, graph.inputs)
+    kept = graph.kept(colors_gone(graph, plan))
+    for row, layer in table["layer"].items():
+        weight = graph.model.get_parameter(f"{layer}.weight")
+        size = [len(kept.get((f"{layer}.weight", dim), range(weight.shape[dim]))) for dim in (0, 1)]
+        groups = table.at[row, "inputs"] // weight.shape[1]
+        if groups > 1:  # depthwise: a group for each map
+            groups = groups * size[0] // weight.shape[0]
+        before, after = weight.shape[0] * weight.shape[1], size[0] * size[1]
+        table.loc[row, ["inputs", "filters"]] = [size[1] * groups, size[0]]
+        table.loc[row, ["macs", "weights"]] = [int(table.at[row, n]) * after // before for n in ("macs", "weights")]
+    return table
 
 
 def total(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> Total:
