@@ -44,7 +44,7 @@ def number(text: str, root: str | Path | None = None) -> str:
     values = found.tolist() if isinstance(found, pd.Series) else [found]
     if len(values) != 1:
         raise ValueError(f"{len(values)} rows answer to {rows!r}, and one is needed")
-    if pd.isna(values[0]):
+    if values[0] != values[0]:
         raise ValueError("the value is not a number (NaN)")
     return format(values[0], form)
 

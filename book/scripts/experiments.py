@@ -44,7 +44,8 @@ def main() -> int:
         print(f"Experiments: the rows in {options.to / LIVE} are up to date.", flush=True)
         return 0
     print(f"Experiments: {' '.join(options.command)}", flush=True)
-    status = subprocess.run(options.command, env=os.environ | {"PRUNEKIT_RESULTS": str(options.to.resolve())}).returncode
+    environment = os.environ | {"PRUNEKIT_RESULTS": str(options.to.resolve())}
+    status = subprocess.run(options.command, env=environment).returncode
     if status == 0:
         (options.to / ".code").write_text(code + " done")
     return status
