@@ -1,0 +1,409 @@
+"""Small networks, each with one thing that makes pruning go wrong easily, and the tools that the tests share."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import prunekit as pk
+
+
+def conv(inputs: int, filters: int, kernel: int = 3, **options) -> nn.Conv2d:
+    return nn.Conv2d(inputs, filters, kernel, padding=kernel // 2, **options)
+
+
+class Gray(nn.Module):
+    """One input channel, so that the number of groups equals the number of inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.fc = conv(1, 6), conv(6, 5), nn.Linear(5 * 16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.a(x)), 2)
+        return self.fc(torch.flatten(F.relu(self.b(x)), 1))
+
+
+class Viewed(nn.Module):
+    """Flattened by a view that takes its sizes from the tensor; 2x2 pixels of each map remain."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.bn, self.fc = conv(3, 6), nn.BatchNorm2d(6), nn.Linear(6 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(torch.relu(self.bn(self.a(x))), 4)
+        return self.fc(x.view(x.size(0), -1))
+
+
+class Reshaped(Viewed):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(torch.relu(self.bn(self.a(x))), 4)
+        return self.fc(x.reshape(x.shape[0], x.shape[1] * x.shape[2] * x.shape[3]))
+
+
+class Concatenated(nn.Module):
+    """A dense block: every conv reads all maps before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = conv(3, 4), conv(4, 3), conv(7, 5)
+        self.bn, self.fc = nn.BatchNorm2d(7), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.a(x)
+        ab = torch.cat([a, self.b(F.relu(a))], 1)
+        abc = torch.cat((ab, self.c(F.relu(self.bn(ab)))), dim=1)
+        return self.fc(abc.mean((2, 3)))
+
+
+class Sliced(nn.Module):
+    """The first two maps go one way, all maps another: which two that are would change with a cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.fc = conv(3, 6), conv(2, 5), nn.Linear(11, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.fc(torch.cat([x, self.b(x[:, :2])], 1).mean((2, 3)))
+
+
+class Depthwise(nn.Module):
+    """MobileNet's pair, once with one and once with two depthwise filters for each map."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.dw = conv(3, 4), conv(4, 4, groups=4)
+        self.b, self.dw2, self.c = conv(4, 5, 1), conv(5, 10, groups=5), conv(10, 6, 1)
+        self.bn, self.bn2, self.fc = nn.BatchNorm2d(4), nn.BatchNorm2d(10), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.bn(self.dw(self.a(x))))
+        x = F.relu6(self.bn2(self.dw2(self.b(x))))
+        return self.fc(self.c(x).mean((2, 3)))
+
+
+class Grouped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = conv(3, 4), conv(4, 6, groups=2), conv(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.c(F.relu(self.b(F.relu(self.a(x))))).mean((2, 3)))
+
+
+class Shared(nn.Module):
+    """One conv called twice: what it gives is what it reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.twice, self.b, self.fc = conv(3, 5), conv(5, 5), conv(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.twice(F.relu(self.twice(F.relu(self.a(x))))))
+        return self.fc(self.b(x).mean((2, 3)))
+
+
+class Tied(nn.Module):
+    """Two convs with one weight, each with a bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = conv(3, 5), conv(3, 5), conv(10, 4), nn.Linear(4, 3)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([F.relu(self.a(x)), F.relu(self.b(x.flip(3)))], 1)
+        return self.fc(self.c(x).mean((2, 3)))
+
+
+class Attended(nn.Module):
+    """Squeeze-and-excite: a factor for each map, computed from all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.squeeze, self.excite = conv(3, 6), nn.Conv2d(6, 3, 1), nn.Conv2d(3, 6, 1)
+        self.b, self.fc = conv(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(self.a(x))
+        x = x * torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
+        return self.fc(self.b(x).mean((2, 3)))
+
+
+class Gated(nn.Module):
+    """One map, spread over six: the gate cannot go, the six can."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.gate, self.b, self.fc = conv(3, 6), conv(3, 1), conv(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.b(self.a(x) * torch.sigmoid(self.gate(x))).mean((2, 3)))
+
+
+class Averaged(nn.Module):
+    """A mean over maps: with fewer maps it is another mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.fc = conv(3, 6), conv(1, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.b(self.a(x).mean(1, keepdim=True)).mean((2, 3)))
+
+
+class Normalized(nn.Module):
+    """LayerNorm over the maps of each pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.fc = conv(3, 6), nn.LayerNorm(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.norm(self.a(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+
+class Permuted(nn.Module):
+    """Linear layers on the last axis, on every pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.fc1, self.fc2 = conv(3, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc1(F.relu(self.a(x)).permute(0, 2, 3, 1))
+        return self.fc2(F.gelu(x)).mean((1, 2))
+
+
+class Scaled(nn.Module):
+    """A factor for each map, as a parameter of the network's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.fc = conv(3, 6), conv(6, 4), nn.Linear(4, 3)
+        self.scale = nn.Parameter(torch.ones(6, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.relu(self.b(self.a(x) * self.scale)).mean((2, 3)))
+
+
+class Doubled(nn.Module):
+    """The same maps twice, added to eight others: two filters of one layer are tied to each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = conv(3, 4), conv(3, 8), conv(8, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.a(x)
+        return self.fc(self.c(F.relu(torch.cat([a, a], 1) + self.b(x))).mean((2, 3)))
+
+
+class Stacked(nn.Module):
+    """Two kinds of maps in one batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = conv(3, 5), conv(3, 5), conv(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = torch.chunk(self.c(F.relu(torch.cat([self.a(x), self.b(x)], 0))), 2, dim=0)
+        return self.fc((a - b).mean((2, 3)))
+
+
+class PreActivation(nn.Module):
+    """BN and an in-place ReLU before each conv: the first ReLU changes the maps that the shortcut carries, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.bn1, self.bn2 = conv(3, 6), nn.BatchNorm2d(6), nn.BatchNorm2d(5)
+        self.a, self.b, self.relu, self.fc = conv(6, 5), conv(5, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn1(self.stem(x))
+        y = self.a(self.relu(x))  # from here on x is what the ReLU left of it
+        y = self.b(self.relu(self.bn2(y)))
+        y += x
+        return self.fc(y.mean((2, 3)))
+
+
+class ZeroConcatenated(nn.Module):
+    """A padded shortcut written with cat and a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = conv(3, 4), conv(4, 6), conv(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        zeros = torch.zeros(x.size(0), 2, x.size(2), x.size(3), dtype=x.dtype, device=x.device)
+        return self.fc(self.c(F.relu(self.b(x) + torch.cat([x, zeros], 1))).mean((2, 3)))
+
+
+class PaddedBothSides(nn.Module):
+    """Zero maps before and after, half each: pruning may move the middle."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = conv(3, 4), conv(4, 8), conv(8, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        y = self.b(x)
+        lacking = y.size(1) - x.size(1)
+        x = F.pad(x, (0, 0, 0, 0, lacking // 2, lacking - lacking // 2))
+        return self.fc(self.c(F.relu(x + y)).mean((2, 3)))
+
+
+class TwoInputs(nn.Module):
+    """Two inputs, and two outputs in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = conv(3, 5), conv(1, 5), conv(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, depth: Tensor) -> dict[str, Tensor]:
+        maps = self.c(F.relu(self.a(x) + self.b(depth)))
+        return {"logits": self.fc(F.relu(maps).mean((2, 3))), "depth": depth}
+
+
+class Signal(nn.Module):
+    """One axis instead of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.bn = nn.Conv1d(2, 5, 3), nn.BatchNorm1d(5, affine=False)
+        self.b, self.fc = nn.Conv1d(5, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.relu(self.b(F.leaky_relu(self.bn(self.a(x))))).mean(2))
+
+
+class Volume(nn.Module):
+    """Three axes instead of two, and BN without running statistics of its own weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.bn = nn.Conv3d(1, 5, 3), nn.BatchNorm3d(5)
+        self.b, self.fc = nn.Conv3d(5, 4, 3), nn.Linear(4 * 8, 3)
+        self.pool, self.flatten = nn.AdaptiveAvgPool3d(2), nn.Flatten()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.flatten(self.pool(self.b(F.relu(self.bn(self.a(x)))))))
+
+
+ODD: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
+    "gray": (Gray, ((1, 1, 8, 8),)),
+    "viewed": (Viewed, ((1, 3, 8, 8),)),
+    "reshaped": (Reshaped, ((1, 3, 8, 8),)),
+    "concatenated": (Concatenated, ((1, 3, 8, 8),)),
+    "sliced": (Sliced, ((1, 3, 8, 8),)),
+    "depthwise": (Depthwise, ((1, 3, 8, 8),)),
+    "grouped": (Grouped, ((1, 3, 8, 8),)),
+    "shared": (Shared, ((1, 3, 8, 8),)),
+    "tied": (Tied, ((1, 3, 8, 8),)),
+    "attended": (Attended, ((1, 3, 8, 8),)),
+    "gated": (Gated, ((1, 3, 8, 8),)),
+    "averaged": (Averaged, ((1, 3, 8, 8),)),
+    "normalized": (Normalized, ((1, 3, 8, 8),)),
+    "permuted": (Permuted, ((1, 3, 8, 8),)),
+    "scaled": (Scaled, ((1, 3, 8, 8),)),
+    "doubled": (Doubled, ((1, 3, 8, 8),)),
+    "stacked": (Stacked, ((1, 3, 8, 8),)),
+    "pre-activation": (PreActivation, ((1, 3, 8, 8),)),
+    "two inputs": (TwoInputs, ((1, 3, 8, 8), (1, 1, 8, 8))),
+    "signal": (Signal, ((1, 2, 12),)),
+    "volume": (Volume, ((1, 1, 8, 8, 8),)),
+}
+PAPER: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
+    "vgg16": (lambda: pk.nets.vgg16(width=1 / 16), ((1, 3, 32, 32),)),
+    "resnet20 pad": (lambda: pk.nets.resnet20("pad", width=1 / 4), ((1, 3, 32, 32),)),
+    "resnet20 projection": (lambda: pk.nets.resnet20("projection", width=1 / 4), ((1, 3, 32, 32),)),
+}
+ALL = PAPER | ODD
+
+
+def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, list[Tensor]]:
+    """The network of that name in eval mode, with random weights and BN statistics, and an input of two images."""
+    builder, shapes = ALL[name]
+    torch.manual_seed(seed)
+    model = builder().to(dtype).eval()
+    return randomize(model), [torch.randn(2, *shape[1:], dtype=dtype) for shape in shapes]
+
+
+def randomize(model: nn.Module) -> nn.Module:
+    """Random BN statistics, scales and shifts: with the fresh ones many mistakes compute the right thing."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            if module.affine:
+                nn.init.normal_(module.weight, 1, 0.3)
+                nn.init.normal_(module.bias)
+    return model
+
+
+def logits(out: Tensor | dict[str, Tensor]) -> Tensor:
+    return out["logits"] if isinstance(out, dict) else out
+
+
+def agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether a equals b up to `tolerance` of the largest entry of b."""
+    return a.shape == b.shape and bool((a - b).abs().max() <= tolerance * b.abs().max())
+
+
+# An independent look at what belongs to a filter: poison its map, and see where the poison arrives.
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+Place = tuple[str, int]  # a module and an index of its input channels
+
+
+def depthwise(module: nn.Module) -> bool:
+    return isinstance(module, LAYERS[:3]) and 1 < module.groups == module.in_channels
+
+
+def probe(model: nn.Module, inputs: list[Tensor]) -> dict[Place, set[Place]]:
+    """Where each filter of each conv and linear layer arrives: its map is NaN, and which inputs of which layers are?
+
+    The poison ends in the layer that reads it; it goes on through BN and depthwise convs, which are listed as well.
+    Places that it reaches at the network's output are ("output", -1).
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found: dict[Place, set[Place]] = {}
+
+    def channels_last(module: nn.Module) -> bool:
+        return isinstance(module, nn.Linear)
+
+    for layer, module in modules.items():
+        if not isinstance(module, LAYERS) or depthwise(module):
+            continue
+        for index in range(len(module.weight)):
+            places = found.setdefault((layer, index), set())
+
+            def poison(module: nn.Module, args, out: Tensor, index: int = index) -> Tensor:
+                out = out.clone()
+                out.select(-1 if channels_last(module) else 1, index).fill_(float("nan"))
+                return out
+
+            def arrive(module: nn.Module, args, name: str, places: set[Place] = places):
+                x = args[0].movedim(-1, 1) if channels_last(module) else args[0]
+                bad = x.isnan().transpose(0, 1).flatten(1).any(1)
+                places |= {(name, i) for i in bad.nonzero()[:, 0].tolist()}
+                if isinstance(module, LAYERS) and not depthwise(module):
+                    return (args[0].nan_to_num(0.0), *args[1:])
+                return None
+
+            with ExitStack() as stack, torch.no_grad():
+                for name, other in modules.items():
+                    if isinstance(other, (*LAYERS, nn.modules.batchnorm._BatchNorm)):
+                        hook = lambda m, args, name=name: arrive(m, args, name)  # noqa: E731
+                        stack.callback(other.register_forward_pre_hook(hook).remove)
+                stack.callback(module.register_forward_hook(poison).remove)
+                if logits(model(*inputs)).isnan().any():
+                    places.add(("output", -1))
+    return found
