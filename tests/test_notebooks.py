@@ -21,9 +21,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from execute import METADATA
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from execute import METADATA
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

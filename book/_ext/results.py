@@ -11,6 +11,7 @@ The directive `ledger-tables` lists every table of a setting with the runs behin
 """
 
 import html
+import math
 import os
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def number(text: str, root: str | Path | None = None) -> str:
     values = found.tolist() if isinstance(found, pd.Series) else [found]
     if len(values) != 1:
         raise ValueError(f"{len(values)} rows answer to {rows!r}, and one is needed")
-    if values[0] != values[0]:
+    if isinstance(values[0], float) and math.isnan(values[0]):
         raise ValueError("the value is not a number (NaN)")
     return format(values[0], form)
 

@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-import fingerprint
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+import fingerprint
 
 ROOT = Path(__file__).parents[2]
 METADATA = {

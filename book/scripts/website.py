@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns("scripts", "__pycache__", ".*", "*.made")
 
 
-def gather(notebooks: Path, results: Path, source: Path, root: Path = ROOT) -> None:
+def gather(root: Path, notebooks: Path, results: Path, source: Path) -> None:
     """Put everything that the site is made of below `source`, in place of what was there."""
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book", ignore=LEFT_OUT)
@@ -38,18 +38,22 @@ def build(source: Path, to: Path) -> int:
     strictly = ["-W", "-n", "--keep-going", "--path-output", str(to)]
     environment = os.environ | {"PRUNEKIT_RESULTS": str((source / "files" / "results").resolve())}
     program = Path(sys.executable).with_name("jupyter-book")
-    return subprocess.run([program, "build", *strictly, source], env=environment).returncode
+    status = subprocess.run([program, "build", *strictly, source], env=environment).returncode
+    if status:
+        shutil.rmtree(to / "_build" / "html", ignore_errors=True)  # what warned is not to be read
+    return status
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the site; every warning is an error.")
+    parser.add_argument("--root", type=Path, default=ROOT, help="where the pages and the configuration are")
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="executed notebooks")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="ledger that the pages read")
     parser.add_argument("--to", type=Path, required=True, help="the site is built in _build/html below this folder")
     parser.add_argument("--started", type=float, help="when the whole command began, in seconds since 1970")
     options = parser.parse_args()
     source = options.to / "_build" / "source"
-    gather(options.notebooks, options.results, source)
+    gather(options.root, options.notebooks, options.results, source)
     status = build(source, options.to)
     if status:
         print("The site was not built: the warnings above are errors.", file=sys.stderr)

@@ -1,0 +1,194 @@
+"""The scripts and extensions that make the book: numbers from the ledger, executed copies, live experiments."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+
+import execute
+import experiments
+import fingerprint
+import results
+from prunekit.errors import FileError
+from prunekit.ledger import Ledger
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    ledger = Ledger(tmp_path / "results", "digits")
+    rows = [{"layer": "conv1", "rate": r, "correct": c, "total": 360} for r, c in ((0.0, 351), (0.3, 342), (0.9, 36))]
+    with ledger.run("prunekit reproduce sensitivity", seed=3) as run:
+        ledger.add("sensitivity", rows, ["layer", "rate"], run)
+    return ledger
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('digits/sensitivity; layer == "conv1" and rate == 0.3; correct / total; .1%', "95.0%"),
+        ("digits/sensitivity; rate == 0.9; correct; d", "36"),
+        ("digits/sensitivity; ; rate.max(); .1f", "0.9"),
+        ("digits/sensitivity; rate == 0; layer; ", "conv1"),
+        ("digits/sensitivity;;correct.sum();,d", "729"),
+    ],
+)
+def test_a_number_is_found_and_printed(ledger: Ledger, text: str, expected: str):
+    assert results.number(text, ledger.root) == expected
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("digits/sensitivity; rate == 0.5; correct; d", "0 rows answer"),
+        ("digits/sensitivity; ; correct; d", "3 rows answer"),
+        ("digits/sensitivity; rate == 0.3; corect; d", "the columns are layer, rate, correct, total"),
+        ("digits/sensitivity; speed == 1; correct; d", "the columns are layer, rate, correct, total"),
+        ("digits/sensitivity; rate ==; correct; d", "the columns are"),
+        ("digits/sensitivity; rate == 0.3; correct * 0 / 0; d", "not a number"),
+        ("digits/sensitivity; rate == 0.3; layer; .1%", "format"),
+        ("digits/sensitivity; rate == 0.3; correct", "setting/experiment; rows; value; format"),
+        ("digits; rate == 0.3; correct; d", "cannot name an experiment"),
+    ],
+)
+def test_what_is_not_one_number_is_refused(ledger: Ledger, text: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        results.number(text, ledger.root)
+
+
+def test_an_absent_table_is_refused(ledger: Ledger):
+    with pytest.raises(FileError, match="no results of 'table1'"):
+        results.number("digits/table1; ; error; .2f", ledger.root)
+
+
+def test_listing_shows_rows_and_runs(ledger: Ledger):
+    text = results.listing(ledger, "../results")
+    for shown in (
+        "sensitivity",
+        "../results/digits/sensitivity.csv",
+        "prunekit reproduce sensitivity",
+        "342",
+        "3 rows",
+    ):
+        assert shown in text
+
+
+def test_long_tables_are_cut(tmp_path: Path):
+    ledger = Ledger(tmp_path, "digits")
+    with ledger.run("x") as run:
+        ledger.add("long", [{"i": i} for i in range(results.SHOWN + 5)], ["i"], run)
+    text = results.listing(ledger, "..")
+    assert f"the first {results.SHOWN} of {results.SHOWN + 5} rows" in text
+    assert f"<td>{results.SHOWN - 1}</td>" in text
+    assert f"<td>{results.SHOWN}</td>" not in text
+
+
+def test_fingerprint_follows_content_and_name(tmp_path: Path):
+    (tmp_path / "a.py").write_text("x = 1")
+    before = fingerprint.of_files(tmp_path, ["*.py"])
+    (tmp_path / "note.txt").write_text("not asked for")
+    assert fingerprint.of_files(tmp_path, ["*.py"]) == before
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    renamed = fingerprint.of_files(tmp_path, ["*.py"])
+    (tmp_path / "b.py").write_text("x = 2")
+    assert len({before, renamed, fingerprint.of_files(tmp_path, ["*.py"])}) == 3
+
+
+def test_fingerprint_of_cells_leaves_outputs_out():
+    notebook = new_notebook(cells=[new_code_cell("1")])
+    before = fingerprint.of_cells(notebook)
+    notebook.cells[0].execution_count = 5
+    assert fingerprint.of_cells(notebook) == before
+    notebook.cells[0].source = "2"
+    assert fingerprint.of_cells(notebook) != before
+
+
+def run_notebooks(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "book" / "scripts" / "execute.py"
+    return subprocess.run([sys.executable, script, *options], capture_output=True, text=True, timeout=300, check=False)
+
+
+def write(path: Path, *sources: str) -> NotebookNode:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [new_code_cell(source) for source in sources]
+    for i, cell in enumerate(cells):
+        cell["id"] = f"cell-{i}"
+    notebook = new_notebook(cells=cells)
+    nbformat.write(notebook, path)
+    return notebook
+
+
+def test_copies_are_made_once_and_again_when_something_changes(tmp_path: Path):
+    source, copies, ledger = tmp_path / "notebooks", tmp_path / "copies", tmp_path / "results"
+    (ledger / "digits").mkdir(parents=True)
+    where = ("import os, pathlib", "print(len(list(pathlib.Path(os.environ['PRUNEKIT_RESULTS']).glob('*/*.csv'))))")
+    write(source / "01_a.ipynb", *where)
+    options = ("--to", copies, "--results", ledger, source)
+
+    first = run_notebooks(*options)
+    assert first.returncode == 0, first.stdout + first.stderr
+    made = nbformat.read(copies / "01_a.ipynb", as_version=4)
+    assert made.cells[1].outputs[0].text == "0\n"
+    assert dict(made.metadata) == execute.METADATA
+    assert nbformat.read(source / "01_a.ipynb", as_version=4).cells[1].outputs == []
+
+    assert "up to date" in run_notebooks(*options).stdout
+
+    (ledger / "digits" / "x.csv").write_text("rate\n")
+    assert "up to date" not in run_notebooks(*options).stdout
+    assert nbformat.read(copies / "01_a.ipynb", as_version=4).cells[1].outputs[0].text == "1\n"
+
+    (source / "01_a.ipynb").rename(source / "02_b.ipynb")
+    run_notebooks(*options)
+    assert [path.name for path in copies.glob("*.ipynb")] == ["02_b.ipynb"]
+
+
+def test_executing_in_place_twice_gives_the_same_bytes(tmp_path: Path):
+    path = tmp_path / "01_a.ipynb"
+    write(path, "import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])", "{'b': 1}")
+    assert run_notebooks("--in-place", tmp_path).returncode == 0
+    first = path.read_bytes()
+    assert b"image/png" in first
+    assert run_notebooks("--in-place", tmp_path).returncode == 0
+    assert path.read_bytes() == first
+
+
+def test_a_failing_notebook_stops_the_book_and_keeps_the_old_file(tmp_path: Path):
+    write(tmp_path / "01_bad.ipynb", "1 / 0")
+    write(tmp_path / "02_slow.ipynb", "import time; time.sleep(30)")
+    before = (tmp_path / "01_bad.ipynb").read_bytes()
+    done = run_notebooks("--in-place", "--limit", "3", tmp_path)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stdout
+    assert done.stdout.count("FAILED") == 2
+    assert (tmp_path / "01_bad.ipynb").read_bytes() == before
+
+
+def test_no_notebook_at_all_is_an_error(tmp_path: Path):
+    done = run_notebooks("--in-place", tmp_path)
+    assert done.returncode == 1
+    assert "no notebook" in done.stderr
+
+
+def test_live_ledger_takes_other_settings_from_the_committed_one(tmp_path: Path):
+    committed, live = tmp_path / "results", tmp_path / "live"
+    for setting in ("digits", "cifar10"):
+        (committed / setting).mkdir(parents=True)
+        (committed / setting / "a.csv").write_text("x\n")
+    assert not experiments.prepare(committed, live, "code 1")
+    assert [path.relative_to(live).as_posix() for path in live.glob("*/*")] == ["cifar10/a.csv"]
+
+    (live / "digits").mkdir()
+    (live / "digits" / "half.csv").write_text("x\n")
+    assert not experiments.prepare(committed, live, "code 1")
+    assert (live / "digits" / "half.csv").exists(), "an interrupted run goes on"
+
+    (live / ".code").write_text("code 1 done")
+    assert experiments.prepare(committed, live, "code 1")
+    assert not experiments.prepare(committed, live, "code 2")
+    assert not (live / "digits").exists(), "rows of other code are dropped"

@@ -1,0 +1,235 @@
+"""The built site: every link inside it leads somewhere, nothing is asked of another site, everything is described."""
+
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup, Tag
+
+import prunekit
+from prunekit.ledger import Ledger
+
+ROOT = Path(__file__).parents[1]
+
+
+@cache
+def page(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def pages(site: Path) -> list[Path]:
+    return sorted(p for p in site.rglob("*.html") if "_static" not in p.relative_to(site).parts)
+
+
+def written(site: Path) -> list[Path]:
+    """The pages that somebody wrote, without the indexes that Sphinx adds and the redirect at the front."""
+    return [p for p in pages(site) if p.parent != site]
+
+
+def references(soup: BeautifulSoup) -> list[str]:
+    """Every address that a page names, in the order of the page."""
+    found = [tag.get(name) for name in ("href", "src", "data") for tag in soup.select(f"[{name}]")]
+    refreshes = [str(tag.get("content", "")) for tag in soup.select('meta[http-equiv="Refresh"]')]
+    return [str(address) for address in found] + [text.partition("url=")[2].strip() for text in refreshes]
+
+
+@cache
+def places(path: Path) -> set[str]:
+    """What a link may lead to on a page."""
+    soup = page(path)
+    return {str(tag["id"]) for tag in soup.select("[id]")} | {str(tag["name"]) for tag in soup.select("a[name]")}
+
+
+def broken(site: Path) -> list[str]:
+    """Addresses inside the site that lead nowhere: no such file, or no such place on the page."""
+    found = []
+    for path in pages(site):
+        for address in references(page(path)):
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if target.is_dir():
+                target = target / "index.html"
+            name = f"{path.relative_to(site)}: {address}"
+            if not target.is_relative_to(site.resolve()) or not target.is_file():
+                found.append(f"{name} does not exist")
+            elif parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in places(target):
+                found.append(f"{name}: there is no such place on that page")
+    return found
+
+
+def foreign(site: Path) -> list[str]:
+    """What a browser would load from another site to show a page; links for a reader to follow may lead there."""
+    found = []
+    for path in pages(site):
+        for tag in page(path).find_all(["script", "link", "img", "iframe", "source", "video", "audio", "object"]):
+            assert isinstance(tag, Tag)
+            if tag.name == "link" and "canonical" in (tag.get("rel") or []):
+                continue
+            for address in (str(tag.get(name)) for name in ("src", "href", "data") if tag.get(name)):
+                if urlsplit(address).netloc:
+                    found.append(f"{path.relative_to(site)}: {address}")
+    for sheet in site.rglob("*.css"):
+        found += [
+            f"{sheet.relative_to(site)}: {u}"
+            for u in re.findall(r"(?:url\(|@import)\s*['\"]?(https?:[^)'\"]+)", sheet.read_text())
+        ]
+    return found
+
+
+def built(root: Path, to: Path) -> tuple[int, str]:
+    """Build the book at `root` strictly; exit status and what was said."""
+    folders = ["--root", root, "--notebooks", root / "notebooks", "--results", root / "results", "--to", to]
+    done = subprocess.run(
+        [sys.executable, ROOT / "book" / "scripts" / "website.py", *folders],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return done.returncode, re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    to = tmp_path_factory.mktemp("site")
+    status, said = built(ROOT, to)
+    assert status == 0, said
+    return to / "_build" / "html"
+
+
+def test_every_page_of_the_contents_is_there(site: Path):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    assert [name for name in files if not (site / f"{name}.html").is_file()] == []
+    assert (site / "index.html").is_file()
+
+
+def test_links_inside_the_site(site: Path):
+    assert broken(site) == []
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path):
+    assert foreign(site) == []
+
+
+def test_math_is_set_by_the_copy(site: Path):
+    front = page(site / "book" / "introduction.html")
+    scripts = [str(tag["src"]) for tag in front.select("script[src]") if "mathjax" in str(tag["src"])]
+    assert len(scripts) == 1
+    assert (site / "book" / scripts[0].partition("?")[0]).is_file()
+
+
+def test_pages_are_described(site: Path):
+    for path in written(site):
+        soup, name = page(path), path.relative_to(site)
+        assert soup.html is not None and soup.html.get("lang") == "en", name
+        assert soup.title is not None and soup.title.get_text(strip=True), name
+        assert len(soup.select("article h1")) == 1, name
+        assert [str(img) for img in soup.find_all("img") if not img.get("alt")] == [], name
+        unnamed = [str(a) for a in soup.select("article a[href]") if not a.get_text(strip=True) and not a.find("img")]
+        assert unnamed == [], name
+
+
+def test_solutions_are_folded(site: Path):
+    cells = [cell for path in written(site) for cell in page(path).select("div.cell.tag_solution")]
+    assert cells
+    for cell in cells:
+        assert [summary.get_text(strip=True) for summary in cell.select("details > summary > p.collapsed")] == [
+            "Show the solution"
+        ]
+
+
+def test_reference_lists_what_the_package_exports(site: Path):
+    described = places(site / "book" / "api.html")
+    exported = [
+        value for name, value in vars(prunekit).items() if not name.startswith("_") and hasattr(value, "__qualname__")
+    ]
+    assert len(exported) > 5
+    names = [f"{value.__module__}.{value.__qualname__}" for value in exported]
+    assert [name for name in names if name not in described] == []
+
+
+def test_results_page_links_every_table(site: Path):
+    links = references(page(site / "book" / "results.html"))
+    tables = sorted((ROOT / "results").glob("*/*.csv"))
+    assert [str(t) for t in tables if f"../results/{t.relative_to(ROOT / 'results').as_posix()}" not in links] == []
+
+
+# The checks themselves, on books that are wrong.
+
+
+@pytest.fixture
+def small_book(tmp_path: Path) -> Path:
+    """A book of one page with the project's own configuration."""
+    root = tmp_path / "root"
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "__pycache__"))
+    shutil.copy(ROOT / "_config.yml", root)
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
+    (root / "notebooks").mkdir()
+    ledger = Ledger(root / "results", "digits")
+    with ledger.run("prunekit reproduce demo") as run:
+        ledger.add("demo", [{"rate": 0.5, "correct": 3, "total": 4}], ["rate"], run)
+    return root
+
+
+def build_page(root: Path, text: str) -> tuple[int, str]:
+    (root / "book" / "page.md").write_text(text)
+    return built(root, root)
+
+
+def test_a_good_page_is_built_with_its_numbers(small_book: Path):
+    text = "# Page\n\n{ledger}`digits/demo; rate == 0.5; correct / total; .1%` are right.\n\n"
+    status, said = build_page(small_book, text + "```{ledger-tables} digits\n```\n\n```{ledger-tables} cifar10\n```\n")
+    assert status == 0, said
+    site = small_book / "_build" / "html"
+    article = page(site / "book" / "page.html").select_one("article")
+    assert article is not None
+    assert "75.0% are right." in article.get_text()
+    assert "prunekit reproduce demo" in article.get_text()
+    assert "There are no results of this setting" in article.get_text()
+    assert (site / "results" / "digits" / "demo.csv").is_file()
+    assert broken(site) == []
+
+
+BAD = {  # what is wrong with a page: the line that must say so
+    "[nowhere](missing.md)": "missing.md",
+    "{cite}`nobody1900nothing`": "nobody1900nothing",
+    "{ledger}`digits/demo; rate == 0.9; correct; d`": "0 rows answer",
+    "{ledger}`digits/absent; ; correct; d`": "no results of 'absent'",
+    "![A picture that is not there](images/absent.png)": "absent.png",
+}
+
+
+def test_a_bad_page_is_not_built(small_book: Path):
+    status, said = build_page(small_book, "# Page\n\n" + "\n\n".join(BAD) + "\n")
+    assert status != 0
+    assert not (small_book / "_build" / "html").exists()
+    warnings = [line for line in said.splitlines() if "page.md" in line and ("WARNING" in line or "ERROR" in line)]
+    assert [message for message in BAD.values() if not any(message in line for line in warnings)] == []
+
+
+def test_broken_and_foreign_addresses_are_found(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "page.html").write_text(
+        '<a href="other.html#here">good</a> <a href="other.html#there">bad</a> <a href="gone.html">bad</a>'
+        '<img src="../../secret.png"> <a href="https://example.org/">good</a> <a href="#top">bad</a>'
+        '<script src="https://example.org/x.js"></script> <link rel="canonical" href="https://example.org/">'
+    )
+    (tmp_path / "a" / "other.html").write_text('<p id="here"></p>')
+    (tmp_path / "a" / "style.css").write_text("@import url('https://example.org/font.css');")
+    name = Path("a/page.html")
+    assert broken(tmp_path) == [
+        f"{name}: other.html#there: there is no such place on that page",
+        f"{name}: gone.html does not exist",
+        f"{name}: #top: there is no such place on that page",
+        f"{name}: ../../secret.png does not exist",
+    ]
+    assert foreign(tmp_path) == [f"{name}: https://example.org/x.js", "a/style.css: https://example.org/font.css"]
