@@ -1,5 +1,6 @@
 """The scripts and extensions that make the book: numbers from the ledger, executed copies, live experiments."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -192,3 +193,18 @@ def test_live_ledger_takes_other_settings_from_the_committed_one(tmp_path: Path)
     assert experiments.prepare(committed, live, "code 1")
     assert not experiments.prepare(committed, live, "code 2")
     assert not (live / "digits").exists(), "rows of other code are dropped"
+
+
+def test_the_readme_example_runs(tmp_path: Path):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    check = "\nassert torch.equal(again.eval()(x), small.eval()(x))\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example + check],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
