@@ -50,7 +50,7 @@ class Plan:
     def __str__(self) -> str:
         how = f"{self.criterion}, {self.strategy}" if self.rates else self.criterion
         lines = [f"  {layer}: {self.filters[layer]} -> {len(kept)}" for layer, kept in self.kept.items()]
-        return "\n".join([f"Plan ({how}) for {len(self.kept)} layers", *lines])
+        return "\n".join([f"Plan ({how}), filters kept in each layer named:", *lines])
 
     def to_json(self) -> str:
         """The plan as one line of JSON."""
