@@ -6,6 +6,10 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
+NOT_THE_USERS = (f"{Path(__file__).parent}{os.sep}", f"{Path(torch.__file__).parent}{os.sep}", "<")
+
 
 class PrunekitError(ValueError):
     """Base of every refusal; catching it catches them all."""
@@ -39,12 +43,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def line_of(error: BaseException) -> str:
     """The innermost line outside torch and prunekit where `error` arose, as ``"(net.py, line 12: y = x.view(-1))"``."""
-    library = str(Path(__file__).parent)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((library, "<")) and f"{os.sep}torch{os.sep}" not in frame.filename
-    ]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
     if not frames:
         return ""
     return f"({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})"

@@ -49,6 +49,8 @@ def layer(p: "Painter", module: nn.Module, name: str, x: Paint) -> Paint:
     dim = x.colors.dim() - 1 if isinstance(module, nn.Linear) else 1
     weight, bias = module.weight, module.bias
     out = shapes_of(module, (x,), {})
+    if dim == 1 and x.colors.dim() != weight.dim():
+        raise TraceError(f"{name} reads {x.colors.dim()} axes; pass an example with a batch axis in front.")
     groups = getattr(module, "groups", 1)
     if not p.owned(module):
         p.freeze(x, f"{name} computes its weight (torch.nn.utils.prune or a parametrization): make that final first")

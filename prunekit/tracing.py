@@ -12,8 +12,10 @@ own, an integer; its feature map is painted with it, and the paint flows on thro
 What is left is a set of colors, each with the slices of tensors that have to be cut out along with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -54,6 +56,7 @@ class Graph:
         self.layers = {
             axis.tensor.rpartition(".")[0]: axis.colors for axis in self.axes.values() if axis.role == "gives"
         }
+        self.shapes = shapes(model)
         self.givers: dict[int, list[tuple[str, int]]] = {}
         for layer, colors in self.layers.items():
             for index, color in enumerate(colors):
@@ -62,12 +65,25 @@ class Graph:
     def colors(self, layer: str) -> tuple[int, ...]:
         """The color of each filter of `layer`. Raises `PlanError` with the nearest names for a layer not here."""
         if layer not in self.layers:
-            modules = dict(self.model.named_modules())
-            if layer in modules:
-                kind = type(modules[layer]).__name__
-                raise PlanError(f"Layer {layer!r} is a {kind}: only conv and linear layers have filters to remove.")
-            raise PlanError(f"The network has no layer {layer!r}.{nearest(layer, self.layers)}")
+            raise PlanError(self.why_not(layer))
         return self.layers[layer]
+
+    def why_not(self, layer: str) -> str:
+        """Why `layer` is not in `layers`."""
+        modules = dict(self.model.named_modules(remove_duplicate=False))
+        if layer not in modules:
+            return f"The network has no layer {layer!r}.{nearest(layer, self.layers)}"
+        module = modules[layer]
+        if not isinstance(module, (*CONVS, nn.Linear)):
+            return f"Layer {layer!r} is a {type(module).__name__}: only conv and linear layers have filters to remove."
+        for first in self.layers:
+            if self.model.get_submodule(first).weight is module.weight:
+                return f"Layer {layer!r} shares its weight with {first!r}: name that one."
+        if (f"{layer}.weight", 0) in self.axes:
+            return (
+                f"Layer {layer!r} is depthwise: its filters go with the maps it reads. Name the layer that makes those."
+            )
+        return f"Layer {layer!r} cannot be followed: its weight is computed elsewhere, or the forward does not call it."
 
     def tied(self, layer: str) -> list[str]:
         """The other layers that lose a filter when `layer` loses one."""
@@ -109,9 +125,13 @@ class Graph:
         return {(a.tensor, a.dim): [i for i, color in enumerate(a.colors) if color not in gone] for a in touched}
 
     def fits(self, model: nn.Module) -> bool:
-        """Whether `model` has the tensors that were traced: then what was found holds for it too."""
-        shapes = {name: tensor.shape for name, tensor in model.state_dict(keep_vars=True).items()}
-        return shapes == {name: tensor.shape for name, tensor in self.model.state_dict(keep_vars=True).items()}
+        """Whether `model` is the one that was traced, with tensors of the shapes that they had then."""
+        return model is self.model and shapes(model) == self.shapes
+
+
+def shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """The shape of every parameter and buffer."""
+    return {name: tensor.shape for name, tensor in model.state_dict(keep_vars=True).items()}
 
 
 def trace(model: nn.Module, *example: Tensor) -> Graph:
@@ -123,14 +143,14 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
 
     Raises `TraceError` where the forward cannot be followed, with its line.
     """
-    for wrapper in (nn.DataParallel, nn.parallel.DistributedDataParallel, torch._dynamo.OptimizedModule):
-        if isinstance(model, wrapper):
-            inner = "_orig_mod" if wrapper is torch._dynamo.OptimizedModule else "module"
-            raise TraceError(f"The model is wrapped in {wrapper.__name__}: pass what is inside, `model.{inner}`.")
-    if not example:
+    compiled = hasattr(model, "_orig_mod")  # asking for torch's class would import the compiler, which takes seconds
+    if compiled or isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = "_orig_mod" if compiled else "module"
+        raise TraceError(f"The model is wrapped in {type(model).__name__}: pass what is inside, `model.{inner}`.")
+    if not example or not all(isinstance(x, Tensor) for x in example):
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
     try:
-        nodes = fx.Tracer().trace(model)
+        nodes = operations(model)
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {error} {line_of(error)} Control flow must not depend on values of "
@@ -140,13 +160,40 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     # One image would hide a batch axis that is mixed with others (size 1 fits everything), so there are two.
     pairs = [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]
     try:
-        painter.run(*(Paint(torch.tensor(painter.pinned("it is the network's input")).expand(x.shape)) for x in pairs))
+        with untouched(model):
+            inputs = [torch.tensor(painter.pinned("it is the network's input")).expand(x.shape) for x in pairs]
+            painter.run(*map(Paint, inputs))
     except TraceError:
         raise
     except Exception as error:
-        shapes = ", ".join(str(tuple(x.shape)) for x in example)
-        raise TraceError(f"The network does not run on an input of shape {shapes}: {error}") from error
+        quoted = ", ".join(str(tuple(x.shape)) for x in example)
+        raise TraceError(
+            f"The network does not run on an input of shape {quoted}: {painter.at} says: {error}"
+        ) from error
     return Graph(model, nodes, tuple(x.detach() for x in example), painter)
+
+
+def operations(model: nn.Module) -> fx.Graph:
+    """The torch.fx graph of `model`. Tensors that the forward makes are kept in it; fx would put them in the model."""
+    with untouched(model):
+        nodes = fx.Tracer().trace(model)
+        for node in nodes.nodes:
+            if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
+                node.op, node.target = "call_function", partial(torch.clone, getattr(model, node.target))
+    return nodes
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Whatever a forward sets or draws in this context, the model's attributes and the random numbers are as before."""
+    attributes = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for now, before in attributes:
+            now.clear()
+            now.update(before)
 
 
 class Painter(fx.Interpreter):
@@ -158,6 +205,7 @@ class Painter(fx.Interpreter):
         self.colors = Colors()
         self.axes: dict[tuple[str, int], Axis] = {}
         self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
+        self.at = "it"  # the operation that is being carried out
 
     # Each operation
 
@@ -169,7 +217,8 @@ class Painter(fx.Interpreter):
         return self.paint(target, target, getattr(target, "__name__", str(target)), args, kwargs)
 
     def call_method(self, target, args: tuple, kwargs: dict) -> Any:
-        return self.paint(str(target), lambda x, *a, **k: getattr(x, str(target))(*a, **k), str(target), args, kwargs)
+        method = "reshape" if target == "view" else str(target)  # paint that is repeated without memory has no view
+        return self.paint(str(target), lambda x, *a, **k: getattr(x, method)(*a, **k), str(target), args, kwargs)
 
     def output(self, target, args: tuple, kwargs: dict) -> Any:
         for paint in paints(args):
@@ -178,10 +227,14 @@ class Painter(fx.Interpreter):
 
     def paint(self, kind: Any, operation: Callable, name: str, args: tuple, kwargs: dict) -> Any:
         """Carry out one operation, known by its `kind`: a module's class, a function, or a method's name."""
+        self.at = name
         here = paints((args, kwargs))
         if not here:
             return operation(*args, **kwargs)
-        if kind in RULES and isinstance(args[0], Paint | list | tuple):
+        for first in ("input", "tensors"):  # what torch calls the thing that an operation works on
+            if first in kwargs:
+                args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
+        if kind in RULES and args and isinstance(args[0], Paint | list | tuple):
             return RULES[kind](self, operation, name, *args, **kwargs)
         for paint in here:
             self.freeze(paint, f"it passes through {name}, which prunekit does not know")

@@ -1,0 +1,332 @@
+"""Dye tracing finds what belongs to each filter, says why the rest cannot go, and changes nothing."""
+
+import copy
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from odd_nets import ALL, ODD, Depthwise, Tied, Viewed, conv, depthwise, made, probe
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import prunekit as pk
+from prunekit.errors import PlanError, TraceError
+from prunekit.tracing import Graph
+
+FREE = {
+    "vgg16": [f"features.{i}" for i in (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)],
+    "resnet20 pad": [f"layer{s}.{b}.conv1" for s in (1, 2, 3) for b in (0, 1, 2)],
+    "resnet20 projection": [f"layer{s}.{b}.conv1" for s in (1, 2, 3) for b in (0, 1, 2)],
+    "gray": ["a", "b"],
+    "viewed": ["a"],
+    "reshaped": ["a"],
+    "concatenated": ["a", "b", "c"],
+    "sliced": ["b"],
+    "depthwise": ["a", "b", "c"],
+    "grouped": ["c"],
+    "shared": ["b"],
+    "tied": ["a", "c"],
+    "attended": ["squeeze", "b"],
+    "gated": ["a", "b"],
+    "averaged": ["b"],
+    "normalized": [],
+    "permuted": ["a"],
+    "scaled": ["b"],
+    "doubled": ["c"],
+    "stacked": ["c"],
+    "pre-activation": ["a"],
+    "two inputs": ["c"],
+    "signal": ["a", "b"],
+    "volume": ["a", "b"],
+}
+FROZEN = {
+    ("sliced", "a"): "takes a fixed part of the maps",
+    ("grouped", "a"): "b is a grouped convolution",
+    ("grouped", "b"): "b is a grouped convolution",
+    ("gated", "gate"): "spreads it over several maps",
+    ("averaged", "a"): "mean mixes maps",
+    ("normalized", "a"): "passes through norm, which prunekit does not know",
+    ("scaled", "a"): "combines it with a tensor of the network's own",
+}
+
+
+def traced(name: str) -> tuple[nn.Module, list[Tensor], Graph]:
+    model, inputs = made(name)
+    return model, inputs, pk.trace(model, *(x[:1] for x in inputs))
+
+
+def filters(graph: Graph, frozen: bool) -> list[tuple[str, int]]:
+    """All filters, by layer and index, that are frozen, or all that are not."""
+    return [
+        (layer, i)
+        for layer, colors in graph.layers.items()
+        for i, color in enumerate(colors)
+        if (color in graph.reasons) == frozen
+    ]
+
+
+# What is found
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_filters_that_go_alone(name: str):
+    assert traced(name)[2].free() == FREE[name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_frozen_filter_has_its_reason(name: str):
+    _, _, graph = traced(name)
+    report = graph.report().set_index("layer")
+    for layer, _ in filters(graph, frozen=True):
+        expected = FROZEN.get((name, layer), "it reaches the network's output")
+        assert expected in str(report.loc[layer, "reason"])
+    assert {layer for layer, _ in filters(graph, frozen=True)} >= {layer for n, layer in FROZEN if n == name}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_poison_arrives_where_the_dye_arrived(name: str):
+    """A filter's map is NaN: the places it reaches, and the filters that reach the same places, are the unit."""
+    model, inputs, graph = traced(name)
+    found = reached(model, inputs)
+    for layer, i in filters(graph, frozen=False):
+        color = graph.layers[layer][i]
+        partners = set(graph.givers[color])
+        places = set().union(*(found[partner] for partner in partners))
+        assert ("output", -1) not in places, (layer, i)
+        assert places == dyed(model, graph, color), (layer, i)
+        others = [f for f in filters(graph, frozen=False) if f not in partners]
+        assert not any(places & found[other] for other in others), (layer, i)
+        # and nothing is tied that need not be: the partners hang together by the places that they share
+        assert connected([found[partner] for partner in partners]), (layer, i)
+
+
+def reached(model: nn.Module, inputs: list[Tensor]) -> dict[tuple[str, int], set[tuple[str, int]]]:
+    """What `probe` finds, with modules that share a weight under the first one's name."""
+    names: dict[int, str] = {}
+    same = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(weight := getattr(module, "weight", None), Tensor):
+            same[name] = names.setdefault(id(weight), name)
+    found: dict[tuple[str, int], set[tuple[str, int]]] = {}
+    for (layer, i), places in probe(model, [x[:1] for x in inputs]).items():
+        merged = found.setdefault((same[layer], i), set())
+        merged |= {(same.get(name, name), j) for name, j in places}
+    return found
+
+
+def dyed(model: nn.Module, graph: Graph, color: int) -> set[tuple[str, int]]:
+    """Input channels of readers, entries of BN and maps of depthwise convs that have this color."""
+    places = set()
+    for axis in graph.axes.values():
+        name, _, _ = axis.tensor.rpartition(".")
+        module = model.get_submodule(name)
+        per_map = len(axis.colors) // getattr(module, "in_channels", 1) if depthwise(module) else 1
+        carries = depthwise(module) or isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if axis.role == "reads" or (axis.role == "carries" and carries):
+            places |= {(name, j // per_map) for j, c in enumerate(axis.colors) if c == color}
+    return places
+
+
+def connected(sets: list[set]) -> bool:
+    """Whether the sets hang together: each shares something with the union of those before, in some order."""
+    union, rest = set(sets[0]), sets[1:]
+    while rest:
+        touching = [s for s in rest if s & union]
+        if not touching:
+            return False
+        union = union.union(*touching)
+        rest = [s for s in rest if s not in touching]
+    return True
+
+
+def test_padded_shortcuts_tie_the_stages_from_the_front():
+    """Stage 1's four maps are the first four of stage 2's eight and of stage 3's sixteen."""
+    graph = traced("resnet20 pad")[2]
+    stem = graph.colors("conv1")
+    assert graph.colors("layer1.2.conv2") == stem
+    assert graph.colors("layer2.1.conv2")[:4] == stem
+    assert graph.colors("layer3.2.conv2")[:8] == graph.colors("layer2.0.conv2")
+    assert len(set(graph.colors("layer3.0.conv2"))) == 16
+
+
+def test_projections_end_a_stage():
+    graph = traced("resnet20 projection")[2]
+    assert graph.tied("conv1") == [f"layer1.{b}.conv2" for b in range(3)]
+    assert set(graph.tied("layer2.0.downsample.0")) == {f"layer2.{b}.conv2" for b in range(3)}
+    assert set(graph.tied("layer3.0.downsample.0")) == {f"layer3.{b}.conv2" for b in range(3)}
+
+
+def test_two_filters_of_one_layer_can_be_one_unit():
+    graph = traced("doubled")[2]
+    assert graph.colors("b")[:4] == graph.colors("b")[4:] == graph.colors("a")
+    assert graph.tied("b") == ["a"]
+
+
+def test_bn_and_bias_go_along():
+    graph = traced("volume")[2]
+    along = {(axis.tensor, axis.dim) for axis in graph.axes.values() if graph.colors("a")[2] in axis.colors}
+    entries = ("a.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+    assert along == {("a.weight", 0), ("b.weight", 1), *((entry, 0) for entry in entries)}
+
+
+def test_flattened_maps_take_their_pixels_along():
+    graph = traced("viewed")[2]
+    assert graph.axes["fc.weight", 1].colors == tuple(np.repeat(graph.colors("a"), 4))
+
+
+def test_report_counts_what_can_go():
+    report = traced("resnet20 pad")[2].report().set_index("layer")
+    assert list(report.columns) == ["kind", "filters", "removable", "tied", "reason"]
+    assert report.loc["layer3.0.conv1"].tolist() == ["Conv2d", 16, 16, "", ""]
+    assert report.loc["fc"].tolist() == ["Linear", 10, 0, "", "it reaches the network's output"]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_train_and_eval_mode_give_the_same(training: bool):
+    model = pk.nets.vgg16(1 / 16)
+    x = torch.randn(1, 3, 32, 32)
+    assert pk.trace(model.train(training), x).axes == pk.trace(model.eval(), x).axes
+
+
+def test_number_format_and_batch_size_do_not_matter():
+    model = pk.nets.resnet20(width=1 / 4)
+    axes = pk.trace(model, torch.randn(1, 3, 32, 32)).axes
+    assert pk.trace(model, torch.randn(5, 3, 32, 32)).axes == axes
+    assert pk.trace(model.half(), torch.randn(1, 3, 32, 32).half()).axes == axes
+
+
+def test_modules_called_with_keywords():
+    class Net(Viewed):
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.avg_pool2d(F.relu(input=self.bn(input=self.a(input=x))), kernel_size=4)
+            return self.fc(torch.flatten(input=x, start_dim=1))
+
+    assert pk.trace(Net(), torch.randn(1, 3, 8, 8)).axes == pk.trace(Viewed(), torch.randn(1, 3, 8, 8)).axes
+
+
+def test_pruned_by_torch_is_not_taken_for_final():
+    """torch.nn.utils.prune computes weights in a hook before each call: cutting the result would be undone."""
+    from torch.nn.utils import prune
+
+    model = Viewed()
+    prune.l1_unstructured(model.a, "weight", amount=0.5)
+    with pytest.raises(PlanError, match="'a' cannot be followed: its weight is computed elsewhere"):
+        pk.plan(pk.trace(model, torch.randn(1, 3, 8, 8)), {"a": 0.5})
+
+
+# Nothing is changed
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet20 pad", *ODD])
+def test_tracing_changes_nothing(name: str):
+    model, inputs = made(name)
+    for i, module in enumerate(model.modules()):
+        module.training = i % 3 == 0
+    for i, parameter in enumerate(model.parameters()):
+        parameter.requires_grad_(i % 2 == 0)
+    hook = model.register_forward_hook(lambda *_: None)
+    before = snapshot(model)
+    numbers, inputs_before = torch.get_rng_state(), copy.deepcopy(inputs)
+    pk.trace(model, *inputs)
+    assert snapshot(model) == before
+    assert torch.get_rng_state().equal(numbers)
+    assert all(a.equal(b) for a, b in zip(inputs, inputs_before, strict=True))
+    assert list(model._forward_hooks) == [hook.id]
+
+
+def snapshot(model: nn.Module) -> list:
+    """All that a model is: its tensors to the bit, modes, hooks, attributes."""
+    tensors = [
+        (name, id(t), t._version, t.detach().numpy().tobytes(), t.requires_grad, t.stride())
+        for name, t in (*model.named_parameters(), *model.named_buffers())
+    ]
+    modules = [
+        (name, id(m), m.training, list(m._forward_hooks), list(m._forward_pre_hooks), sorted(m.__dict__))
+        for name, m in model.named_modules()
+    ]
+    return tensors + modules
+
+
+def test_what_a_forward_keeps_and_draws_is_put_back():
+    class Keeping(Viewed):
+        last: Tensor | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = self.bn(self.a(x)) + torch.rand(1)
+            return self.fc(F.avg_pool2d(self.last, 4).flatten(1))
+
+    model, x = Keeping(), torch.randn(1, 3, 8, 8)
+    numbers = torch.get_rng_state()
+    graph = pk.trace(model, x)
+    assert model.last is None
+    assert torch.get_rng_state().equal(numbers)
+    assert pk.prune(model, pk.plan(graph, {"a": 0.5}))(x).shape == (1, 3)
+
+
+# What cannot be followed
+
+
+class Stopping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.fc = conv(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        if x.mean() > 0:
+            x = -x
+        return self.fc(x.mean((2, 3)))
+
+
+def test_control_flow_on_values_is_refused_with_its_line():
+    with pytest.raises(TraceError, match=r"test_tracing.py, line \d+: if x.mean\(\) > 0:\).*Control flow"):
+        pk.trace(Stopping(), torch.randn(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("shape, layer", [((1, 4, 8, 8), "a"), ((1, 3, 16, 16), "fc"), ((8,), "a")])
+def test_wrong_input_shape_is_quoted(shape: tuple[int, ...], layer: str):
+    with pytest.raises(TraceError, match=f"does not run on an input of shape {re.escape(str(shape))}: {layer} says"):
+        pk.trace(Viewed(), torch.randn(shape))
+
+
+def test_one_image_needs_its_batch_axis():
+    """Three maps of eight rows are not taken for three images."""
+    model = nn.Sequential(conv(8, 4), conv(4, 3))
+    with pytest.raises(TraceError, match="batch"):
+        pk.trace(model, torch.randn(8, 8, 8))
+
+
+@pytest.mark.parametrize("example", [(), ((1, 3, 32, 32),), (None,)])
+def test_an_example_is_a_tensor(example: tuple):
+    with pytest.raises(TraceError, match=r"example input, such as torch.randn\(1, 3, 32, 32\)"):
+        pk.trace(Viewed(), *example)
+
+
+@pytest.mark.parametrize(
+    "wrap, inner",
+    [(nn.DataParallel, "model.module"), (lambda model: torch.compile(model, backend="eager"), "model._orig_mod")],
+    ids=["parallel", "compiled"],
+)
+def test_wrappers_are_refused(wrap: Callable, inner: str):
+    with pytest.raises(TraceError, match=f"pass what is inside, `{inner}`"):
+        pk.trace(wrap(Viewed()), torch.randn(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "layer, message",
+    [
+        ("bb", r"has no layer 'bb'\. Did you mean 'b'"),
+        ("bn", "'bn' is a BatchNorm2d: only conv and linear layers have filters"),
+        ("dw", "'dw' is depthwise: its filters go with the maps it reads"),
+    ],
+)
+def test_layers_without_filters_of_their_own(layer: str, message: str):
+    with pytest.raises(PlanError, match=message):
+        pk.trace(Depthwise(), torch.randn(1, 3, 8, 8)).colors(layer)
+
+
+def test_a_second_name_for_one_weight():
+    with pytest.raises(PlanError, match="'b' shares its weight with 'a'"):
+        pk.trace(Tied(), torch.randn(1, 3, 8, 8)).colors("b")
