@@ -70,9 +70,7 @@ class BasicBlock(nn.Module):
         self.shortcut = PaddedShortcut(stride) if shortcut == "pad" else None
         self.downsample = None
         if shortcut == "projection":
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, filters, 1, stride, bias=False), nn.BatchNorm2d(filters)
-            )
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))

@@ -1,5 +1,6 @@
 """The paper's experiments: each writes rows to the ledger, draws nothing, and goes on where it was stopped."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +102,10 @@ def baseline(network: str) -> Callable[[Job], None]:
 
 
 def ranking(network: str) -> Callable[[Job], None]:
-    """The l1 norm of every filter: a row per filter. Figure 2(a), and figure 5's order."""
+    """The l1 norm of every filter, and the first layer's weights themselves. Figures 2(a) and 5.
+
+    Tables: `ranking-<network>`, a row per filter; `first-filters-<network>`, a row per weight of layer 1.
+    """
 
     def code(job: Job) -> None:
         if not job.ledger.missing(job.experiment, [{"network": network, "seed": job.seed}]):
@@ -112,7 +116,19 @@ def ranking(network: str) -> Callable[[Job], None]:
             for number, layer in nets.numbered(model).items()
             for index, norm in enumerate(l1(model.get_parameter(f"{layer}.weight").detach().double()).tolist())
         ]
+        first = model.get_parameter(f"{nets.numbered(model)[1]}.weight").detach()
+        places = ("filter", "channel", "row", "column")
+        weights = [
+            {
+                "network": network,
+                "seed": job.seed,
+                **dict(zip(places, place, strict=True)),
+                "weight": float(first[place]),
+            }
+            for place in itertools.product(*map(range, first.shape))
+        ]
         with job.recording(model) as run:
+            job.ledger.add(f"first-filters-{network}", weights, ["network", "seed", *places], run)
             job.ledger.add(job.experiment, rows, ["network", "seed", "layer", "filter"], run)
 
     return code
