@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from paper_counts import COUNTS, WITH_PROJECTIONS
 
 from prunekit import nets
 from prunekit.costs import total
@@ -11,27 +12,6 @@ from prunekit.errors import PrunekitError
 from prunekit.paper import arithmetic
 from prunekit.paper.configurations import CONFIGURATIONS, build, configuration, image, widths
 from prunekit.paper.tables import TABLE1, TABLE2, TABLE3, UNSURE, Cell
-
-COUNTS = {  # FLOP, weights; worked out from the paper's formulas, not with this library
-    "vgg16": (313_463_808, 14_977_728),
-    "vgg16-a": (206_279_680, 5_390_176),
-    "resnet56": (125_485_696, 848_944),
-    "resnet56-a": (112_435_840, 769_456),
-    "resnet56-b": (90_907_264, 732_016),
-    "resnet110": (252_887_680, 1_719_856),
-    "resnet110-a": (212_779_648, 1_680_688),
-    "resnet110-b": (155_124_352, 1_161_712),
-    "resnet34": (3_644_493_824, 21_607_616),
-    "resnet34-a": (3_080_916_992, 19_962_560),
-    "resnet34-b": (2_763_001_856, 19_280_576),
-    "resnet34-c": (3_374_446_592, 20_050_112),
-}
-WITH_PROJECTIONS = {
-    "resnet34": (3_663_761_408, 21_779_648),
-    "resnet34-a": (3_100_184_576, 20_134_592),
-    "resnet34-b": (2_782_269_440, 19_452_608),
-    "resnet34-c": (3_391_105_024, 20_188_864),
-}
 
 
 @pytest.mark.parametrize("name", COUNTS)

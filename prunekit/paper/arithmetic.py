@@ -9,7 +9,7 @@ from ..costs import cost, cost_of
 from ..plans import plan
 from ..tracing import trace
 from .configurations import CONFIGURATIONS, image
-from .tables import TABLE1, TABLE2, TABLE2_TOTAL, Cell, Row1
+from .tables import OFF_BY_ONE, TABLE1, TABLE2, TABLE2_TOTAL, Cell, Row1
 
 
 @lru_cache
@@ -111,6 +111,58 @@ def exact_counts() -> pd.DataFrame:
                     {"model": row.title, "name": row.name, "projections": which, "flop": flop, "params": params}
                 )
     return pd.DataFrame(rows)
+
+
+def exact() -> pd.DataFrame:
+    """`exact_counts`, with `layer` "all", and below it the layers of Table 2: VGG-16's and VGG-16-A's."""
+    parts = [exact_counts().assign(layer="all")]
+    for name, title in (("vgg16", "VGG-16"), ("vgg16-a", "VGG-16-A")):
+        table = table_of(name).rename(columns={"macs": "flop", "weights": "params"})[["flop", "params"]]
+        layers = [row.layer for row in TABLE2]
+        parts.append(table.assign(model=title, name=name, projections="none", layer=layers))
+    return pd.concat(parts)[["model", "name", "layer", "projections", "flop", "params"]]
+
+
+def report() -> str:
+    """Tables 1 and 2 as text, printed beside ours, with the exact counts."""
+    quantities = {"flop": "FLOP", "flop pruned": "pruned", "params": "params", "params pruned": "pruned"}
+    first: dict[str, dict[tuple[str, str], str]] = {}
+    for row in table1().to_dict("records"):
+        cells = first.setdefault(row["model"], {("model", ""): row["model"]})
+        cells[row["quantity"], "printed"] = row["printed"] + (OFF_BY_ONE if row["marked"] else "")
+        cells[row["quantity"], "ours"] = row["ours"]
+    order = [("model", ""), *((q, which) for q in quantities for which in ("printed", "ours"))]
+    wide = pd.DataFrame([[cells.get(column, "") for column in order] for cells in first.values()])
+    wide.columns = [
+        "model",
+        *(title if which == "printed" else "ours" for q, title in quantities.items() for which in ("printed", "ours")),
+    ]
+    counted = exact_counts().drop(columns="name")
+    second = table2()
+    columns = {"layer": "layer", "ours_size": "size"}
+    for quantity, title in (
+        ("maps", "maps"),
+        ("flop", "FLOP"),
+        ("params", "params"),
+        ("kept", "kept"),
+        ("saved", "saved"),
+    ):
+        columns |= {f"printed_{quantity}": title, f"ours_{quantity}": "ours"}
+    text = second[list(columns)].astype(object).where(second[list(columns)].notna(), "")
+    text.columns = list(columns.values())
+    return "\n".join(
+        [
+            "Table 1: printed, then ours to as many digits. One FLOP is a multiply-add; ResNet-34 without projections.",
+            wide.to_string(index=False),
+            f"{OFF_BY_ONE} off by one in the last digit under every convention.",
+            "",
+            "Exact counts; the text of the paper says that ResNet-34 has projections, its table leaves them out.",
+            counted.assign(**{c: counted[c].map("{:,}".format) for c in ("flop", "params")}).to_string(index=False),
+            "",
+            "Table 2: VGG-16 layer by layer, and the maps kept and FLOP saved by VGG-16-A; printed, then ours.",
+            text.to_string(index=False),
+        ]
+    )
 
 
 def _exact(row: Row1, quantity: str) -> int | float:
