@@ -57,7 +57,7 @@ test: env
 	$(BIN)/ruff check . || failed="$$failed ruff"; \
 	$(BIN)/pyright || failed="$$failed pyright"; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
-	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout $(LIMIT) \
+	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 \
 	  tests notebooks || failed="$$failed pytest"; \
 	test -z "$$failed" || { echo "make test: failed in$$failed, see above"; exit 1; }
 
