@@ -1,6 +1,6 @@
 """prunekit: remove whole filters from PyTorch CNNs, exactly."""
 
-from . import costs, criteria, data, nets, train
+from . import costs, criteria, data, ledger, nets, retraining, train
 from .costs import cost, cost_of
 from .criteria import Activation, record
 from .errors import PrunekitError
