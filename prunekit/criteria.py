@@ -4,6 +4,7 @@ A weight criterion is a function from a layer's weight (filters, ...) to scores 
 says what to take from each image's map and how to combine the images: `Activation`. Either can be your own.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -89,12 +90,15 @@ def name_of(criterion: Criterion) -> str:
     return getattr(inner, "__name__", type(inner).__name__)
 
 
-def resolve(criterion: Criterion, seed: int = 0) -> WeightCriterion | Activation:
-    """The function or `Activation` that a name stands for; `seed` is for "random". Others are returned as they are."""
+def resolve(criterion: Criterion, seed: int = 0, layer: str = "") -> WeightCriterion | Activation:
+    """The function or `Activation` that a name stands for. Others are returned as they are.
+
+    `seed` and `layer` are for "random": a layer's scores are the same ones whatever other layers are scored.
+    """
     if not isinstance(criterion, str):
         return criterion
     if criterion == "random":
-        return partial(random, generator=torch.Generator().manual_seed(seed))
+        return partial(random, generator=torch.Generator().manual_seed(zlib.crc32(f"{seed} {layer}".encode())))
     found = WEIGHT_CRITERIA.get(criterion) or ACTIVATION_CRITERIA.get(criterion)
     if found is None:
         known = ", ".join(CRITERIA)
@@ -142,6 +146,10 @@ def record(
     Raises `PrunekitError` where there is not one image, or a map is not finite.
     """
     layers = list(layers)
+    modules = dict(model.named_modules())
+    for layer in layers:
+        if layer not in modules:
+            raise PrunekitError(f"The network has no layer {layer!r}.{nearest(layer, modules)}")
     moments = {name: {layer: Moments() for layer in layers} for name in criteria}
 
     def watch(layer: str) -> Callable:
@@ -153,7 +161,7 @@ def record(
         return hook
 
     training = {module: module.training for module in model.modules()}
-    hooks = [model.get_submodule(layer).register_forward_hook(watch(layer)) for layer in layers]
+    hooks = [modules[layer].register_forward_hook(watch(layer)) for layer in layers]
     try:
         model.eval()
         with torch.no_grad():

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from numbers import Integral, Real
+from operator import index
 from typing import Any
 
 import torch
@@ -46,6 +48,8 @@ class Plan:
                     f"Plan: layer {layer!r} of {self.filters[layer]} filters cannot keep {list(kept)}: a plan keeps at "
                     "least one filter of a layer, in ascending order, each once."
                 )
+        if any(size < 1 for shape in self.inputs for size in shape):
+            raise PlanError(f"Plan: there are no inputs of the shapes {list(self.inputs)}.")
 
     def __str__(self) -> str:
         how = f"{self.criterion}, {self.strategy}" if self.rates else self.criterion
@@ -64,9 +68,9 @@ class Plan:
             parts = json.loads(text)
             if parts.pop("format") != FORMAT:
                 raise ValueError("its format is not one that this version reads")
-            parts["kept"] = {layer: tuple(int(i) for i in kept) for layer, kept in parts["kept"].items()}
-            parts["inputs"] = tuple(tuple(int(n) for n in shape) for shape in parts["inputs"])
-            return Plan(**parts)
+            parts["kept"] = {layer: tuple(map(index, kept)) for layer, kept in parts["kept"].items()}
+            parts["inputs"] = tuple(tuple(map(index, shape)) for shape in parts["inputs"])
+            return Plan(**parts, graph=None)
         except PlanError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -87,23 +91,27 @@ def plan(
 
     `rates` gives the share of filters to remove, in [0, 1): one number for every conv layer that is tied to no other,
     or one per layer; names may be patterns, so `{"layer1.*.conv1": 0.6}` is a rate for a stage. Of n filters
-    floor(n (1 - rate)) stay. `keep` gives the number that stays instead. A layer that is named decides for the layers
-    that are tied to it: name a stage's projection to choose by the projection, as the paper does.
+    floor(n (1 - rate)) stay. `keep` gives the number that stays instead, also for single layers beside `rates`. A layer
+    that is named decides for the layers that are tied to it: name a stage's projection to choose by the projection, as
+    the paper does.
 
     `criterion` is one of `prunekit.criteria.CRITERIA`, a function from a weight (filters, ...) to scores (filters,), or
     an `Activation`, which needs `data`: an iterable of inputs or of (input, label) pairs. `strategy` "greedy" leaves
-    kernels over maps that are already removed out of the score; "independent" counts them. `seed` is for "random".
+    kernels over maps that are already removed out of the score; "independent" counts them. `seed` is for "random",
+    which scores a layer alike alone and among others.
 
     Raises `PlanError` for a layer that is not there, a rate outside [0, 1), a layer that would be left empty or cannot
     lose as much, two named layers that are tied, and scores that are not finite.
     """
     if strategy not in STRATEGIES:
         raise PlanError(f"Strategy {strategy!r} is unknown; take 'independent' or 'greedy'.")
-    shares = {layer: 0.0 for layer in graph.free()} if isinstance(rates, int | float) else expand(graph, rates or {})
-    if isinstance(rates, int | float):
-        shares = dict.fromkeys(shares, float(rates))
-    counts = {layer: kept_count(layer, len(graph.colors(layer)), rate) for layer, rate in shares.items()}
-    counts |= checked_counts(graph, expand(graph, keep or {}))
+    fixed = checked_counts(graph, expand(graph, keep or {}))
+    if rates is None or isinstance(rates, Mapping):
+        shares = expand(graph, rates or {})
+    else:
+        shares = dict.fromkeys(graph.free(), rates)
+    shares = {layer: rate for layer, rate in shares.items() if layer not in fixed}
+    counts = {layer: kept_count(layer, len(graph.colors(layer)), rate) for layer, rate in shares.items()} | fixed
     if not counts:
         raise PlanError("Nothing to do: give `rates` or `keep` for at least one layer that can lose filters.")
     layers = [layer for layer in graph.layers if layer in counts]  # in forward order, which greedy depends on
@@ -114,14 +122,15 @@ def plan(
         for layer, values in scores(graph, layers, [criterion], data, seed)[name_of(criterion)].items():
             kept[layer] = highest(graph, layer, values, counts[layer])
     else:
-        scorer = resolve(criterion, seed)
-        if isinstance(scorer, Activation):
-            raise PlanError("Strategy 'greedy' is about kernels; with an activation criterion take 'independent'.")
         gone: set[int] = set()
         for layer in layers:
+            scorer = resolve(criterion, seed, layer)
+            if isinstance(scorer, Activation):
+                raise PlanError("Strategy 'greedy' is about kernels; with an activation criterion take 'independent'.")
             kept[layer] = highest(graph, layer, scorer(weight_of(graph, layer, gone)), counts[layer])
             gone |= set(graph.layers[layer]) - {graph.layers[layer][i] for i in kept[layer]}
-    return finished(graph, kept, rates=shares, criterion=name_of(criterion), strategy=strategy, seed=seed)
+    exact = {layer: float(rate) for layer, rate in shares.items()}
+    return finished(graph, kept, rates=exact, criterion=name_of(criterion), strategy=strategy, seed=seed)
 
 
 def plan_by_hand(graph: Graph, removed: Mapping[str, Iterable[int]]) -> Plan:
@@ -140,15 +149,19 @@ def plan_by_hand(graph: Graph, removed: Mapping[str, Iterable[int]]) -> Plan:
 def scores(
     graph: Graph, layers: Sequence[str], criteria: Sequence[Criterion], data: Iterable | None = None, seed: int = 0
 ) -> dict[str, dict[str, Tensor]]:
-    """The scores (filters,) of each of `layers` by each of `criteria`; activations of all layers in one pass of `data`."""
+    """The scores (filters,) of each of `layers` by each of `criteria`; activations in one pass of `data` for all."""
     found: dict[str, dict[str, Tensor]] = {}
     activations: dict[str, Activation] = {}
     for criterion in criteria:
-        scorer = resolve(criterion, seed)
-        if isinstance(scorer, Activation):
-            activations[name_of(criterion)] = scorer
-        else:
-            found[name_of(criterion)] = {layer: scorer(weight_of(graph, layer, set())) for layer in layers}
+        name = name_of(criterion)
+        if name in found or name in activations:
+            raise PlanError(f"Two criteria are called {name!r}: give each function a name of its own.")
+        for layer in layers:
+            scorer = resolve(criterion, seed, layer)
+            if isinstance(scorer, Activation):
+                activations[name] = scorer
+            else:
+                found.setdefault(name, {})[layer] = scorer(weight_of(graph, layer, set()))
     if activations and data is None:
         raise PlanError(f"Criterion {next(iter(activations))!r} looks at feature maps: pass images as `data`.")
     return found | (record(graph.model, layers, data or (), activations) if activations else {})
@@ -164,7 +177,7 @@ def colors_gone(graph: Graph, plan: Plan) -> set[int]:
                 f"The plan is for another network: it knows {plan.filters[layer]} filters in layer {layer!r}, and here "
                 f"there are {len(colors)}."
             )
-        gone |= set(colors) - {colors[i] for i in kept}
+        gone |= {colors[i] for i in set(range(len(colors))) - set(kept)}
         for color in gone & set(colors):
             if color in graph.reasons:
                 raise PlanError(f"Layer {layer!r} cannot lose this filter: {graph.reasons[color]}.")
@@ -172,8 +185,8 @@ def colors_gone(graph: Graph, plan: Plan) -> set[int]:
         wrong = [i for i in kept if graph.layers[layer][i] in gone]
         if wrong:
             raise PlanError(
-                f"The plan keeps filter {wrong[0]} of layer {layer!r}, but removes one that is tied to it from another "
-                "layer. Name only one of several tied layers."
+                f"The plan keeps filter {wrong[0]} of layer {layer!r}, but removes one that is tied to it: they stay "
+                "or go together. Of several tied layers name only one."
             )
     for (tensor, _), left in graph.kept(gone).items():
         if not left:
@@ -196,17 +209,22 @@ def expand(graph: Graph, wanted: Mapping[str, Any]) -> dict[str, Any]:
         matches = [name] if name in graph.layers else fnmatch.filter(graph.layers, name)
         if not matches:
             graph.colors(name)  # raises, and says what is near
-        found |= {layer: value for layer in matches if layer == name or layer not in wanted}
+        for layer in matches:
+            if layer != name and layer in wanted:
+                continue
+            if layer in found and found[layer] != value:
+                raise PlanError(f"Two patterns give layer {layer!r} different values: name it by itself as well.")
+            found[layer] = value
     return found
 
 
 def kept_count(layer: str, filters: int, rate: float) -> int:
-    """floor(filters (1 - rate)), exactly: a rate is the decimal that a person would write (3 * 0.1 is 0.3)."""
-    if not 0 <= rate < 1:  # also refuses NaN
+    """floor(filters (1 - rate)), exactly: a rate is the fraction that a person means (3 * 0.1 is 3/10)."""
+    if not isinstance(rate, Real) or not 0 <= rate < 1:  # also refuses NaN
         raise PlanError(
-            f"Layer {layer!r}: rate {rate} is not a share to remove; take one from 0 up to, not including, 1."
+            f"Layer {layer!r}: rate {rate!r} is not a share to remove; take one from 0 up to, not including, 1."
         )
-    kept = math.floor(filters * (1 - Fraction(f"{rate:.12g}")))
+    kept = math.floor(filters * (1 - Fraction(float(rate)).limit_denominator(10**6)))
     if not kept:
         raise PlanError(f"Layer {layer!r}: rate {rate} of {filters} filters would leave none. Take a smaller rate.")
     return kept
@@ -216,9 +234,9 @@ def checked_counts(graph: Graph, keep: Mapping[str, int]) -> dict[str, int]:
     """`keep`, if each count can stay of its layer."""
     for layer, count in keep.items():
         n = len(graph.colors(layer))
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= n:
+        if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= n:
             raise PlanError(f"Layer {layer!r} has {n} filters: it cannot keep {count!r}. Take a number from 1 to {n}.")
-    return dict(keep)
+    return {layer: int(count) for layer, count in keep.items()}
 
 
 def refuse_tied(graph: Graph, layers: list[str]) -> None:

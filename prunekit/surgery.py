@@ -108,7 +108,10 @@ def variant(model: nn.Module, changed: Mapping[str, Tensor], share: bool = False
     try:
         clone = copy.deepcopy(model, memo)
     except Exception as error:  # whatever a user's attribute may raise
-        raise SurgeryError(f"The network cannot be copied with copy.deepcopy: {error}") from error
+        raise SurgeryError(
+            f"The network cannot be copied with copy.deepcopy: {error} Set the attribute that holds such a thing, "
+            "often a stored activation, to None first."
+        ) from error
     for module in clone.modules():
         refit(module)
     return clone

@@ -154,8 +154,12 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {error} {line_of(error)} Control flow must not depend on values of "
-            "tensors; move such a part into a module of its own and trace the parts."
+            "tensors (move such a part into a module of its own and trace the parts), nor a new tensor on sizes of "
+            "others unless they make it, as in x.new_zeros(...)."
         ) from error
+    taken = [str(node.target) for node in nodes.nodes if node.op == "placeholder"]
+    if len(example) > len(taken) and not any(name.startswith("*") for name in taken):
+        raise TraceError(f"The forward takes {len(taken)} inputs ({', '.join(taken)}), and {len(example)} were given.")
     painter = Painter(model, nodes)
     # One image would hide a batch axis that is mixed with others (size 1 fits everything), so there are two.
     pairs = [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]

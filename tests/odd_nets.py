@@ -240,7 +240,7 @@ class ZeroConcatenated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.a(x))
-        zeros = torch.zeros(x.size(0), 2, x.size(2), x.size(3), dtype=x.dtype, device=x.device)
+        zeros = x.new_zeros(x.size(0), 2, x.size(2), x.size(3))
         return self.fc(self.c(F.relu(self.b(x) + torch.cat([x, zeros], 1))).mean((2, 3)))
 
 
@@ -284,7 +284,7 @@ class Signal(nn.Module):
 
 
 class Volume(nn.Module):
-    """Three axes instead of two, and BN without running statistics of its own weight."""
+    """Three axes instead of two, and a flatten as a module."""
 
     def __init__(self):
         super().__init__()

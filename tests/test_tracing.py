@@ -291,6 +291,16 @@ def test_wrong_input_shape_is_quoted(shape: tuple[int, ...], layer: str):
         pk.trace(Viewed(), torch.randn(shape))
 
 
+@pytest.mark.parametrize(
+    "name, count, message",
+    [("vgg16", 2, r"takes 1 inputs \(x\), and 2 were given"), ("two inputs", 1, "does not run.* depth")],
+)
+def test_wrong_number_of_inputs(name: str, count: int, message: str):
+    model, inputs = made(name)
+    with pytest.raises(TraceError, match=message):
+        pk.trace(model, *(inputs[:1] * count))
+
+
 def test_one_image_needs_its_batch_axis():
     """Three maps of eight rows are not taken for three images."""
     model = nn.Sequential(conv(8, 4), conv(4, 3))
