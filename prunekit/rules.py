@@ -39,12 +39,13 @@ LOSES_ZERO = (  # elementwise, f(0) is another number
 )  # fmt: skip
 SUMS = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_")
 PRODUCTS = (
-    operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div, "mul", "mul_", "div", "div_",
+    operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div,
+    "mul", "mul_", "div", "div_",
 )  # fmt: skip
 SIZES = ("size", "dim", "numel", "nelement", "ndimension")
 
 
-def layer(p: "Painter", module: nn.Module, name: str, x: Paint) -> Paint:
+def layer(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
     """Conv and linear layers: weight is (filters, inputs, ...)."""
     dim = x.colors.dim() - 1 if isinstance(module, nn.Linear) else 1
     weight, bias = module.weight, module.bias
@@ -76,7 +77,7 @@ def layer(p: "Painter", module: nn.Module, name: str, x: Paint) -> Paint:
     return Paint(along(colors, dim, out.shape))
 
 
-def batch_norm(p: "Painter", module: nn.Module, name: str, x: Paint) -> Paint:
+def batch_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
     """BN's entries go with their map. A padded map is zero no longer, so it can not go."""
     if not p.owned(module):
         p.freeze(x, f"{name} computes its weight")

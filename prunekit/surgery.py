@@ -6,6 +6,7 @@ its weights on that map set to zero. (Zeroing the filter itself is not the same:
 
 import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,11 @@ from .plans import Plan, colors_gone
 from .rules import BATCH_NORMS, CONVS
 from .tracing import Graph, trace
 
+M = TypeVar("M", bound=nn.Module)
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # of |pruned - masked| / max |masked|; coarser types: 5e-2
 
 
-def prune(model: nn.Module, plan: Plan) -> nn.Module:
+def prune(model: M, plan: Plan) -> M:
     """A deep copy of `model` in which the filters that `plan` removes are gone, with all that goes along.
 
     The result is of the user's own class, with smaller tensors of the same dtype, device, memory format and
@@ -36,7 +38,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     return small
 
 
-def mask(model: nn.Module, plan: Plan) -> nn.Module:
+def mask(model: M, plan: Plan) -> M:
     """A deep copy of `model` at full size that computes what `prune(model, plan)` computes.
 
     Weights that read a removed map are zero. Raises `PlanError` if the plan is for another network.
@@ -93,7 +95,7 @@ def layout(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def variant(model: nn.Module, changed: Mapping[str, Tensor], share: bool = False) -> nn.Module:
+def variant(model: M, changed: Mapping[str, Tensor], share: bool = False) -> M:
     """A deep copy of `model` with other tensors in place of those named in `changed`.
 
     With `share` the unchanged tensors are the model's own: made at no cost, for looking only.

@@ -4,9 +4,9 @@ torch.fx gives the graph of operations. We run that graph on colors in place of 
 own, an integer; its feature map is painted with it, and the paint flows on through the network:
 
 * an operation that only moves data (flatten, cat, pad) is carried out on the paint itself;
-* one that works on each element or each map (ReLU, BN, pooling) lets the paint through; BN's own entries take the color;
+* one that works on each element or each map (ReLU, BN, pooling) lets the paint through; BN's entries take the color;
 * where two paints meet (a residual sum), they become one: from then on those filters stay or go together;
-* a conv or linear layer drinks the paint, remembers which color arrived at which of its inputs, and gives off new colors;
+* a conv or linear layer drinks the paint, remembers which color arrived at which of its inputs, and gives off new ones;
 * an output, or an operation that is not known here, freezes the colors that reach it, and the reason is kept.
 
 What is left is a set of colors, each with the slices of tensors that have to be cut out along with it.
@@ -217,7 +217,7 @@ class Painter(fx.Interpreter):
         module = self.fetch_attr(str(target))
         return self.paint(type(module), module, str(target), args, kwargs)
 
-    def call_function(self, target, args: tuple, kwargs: dict) -> Any:
+    def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
         return self.paint(target, target, getattr(target, "__name__", str(target)), args, kwargs)
 
     def call_method(self, target, args: tuple, kwargs: dict) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -327,7 +328,7 @@ PAPER: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = 
 ALL = PAPER | ODD
 
 
-def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, list[Tensor]]:
+def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Any, list[Tensor]]:
     """The network of that name in eval mode, with random weights and BN statistics, and an input of two images."""
     builder, shapes = ALL[name]
     torch.manual_seed(seed)
@@ -335,7 +336,7 @@ def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[
     return randomize(model), [torch.randn(2, *shape[1:], dtype=dtype) for shape in shapes]
 
 
-def randomize(model: nn.Module) -> nn.Module:
+def randomize(model: Any) -> Any:
     """Random BN statistics, scales and shifts: with the fresh ones many mistakes compute the right thing."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

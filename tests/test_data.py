@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def test_digits_splits_are_disjoint_and_whole():
 
 
 def test_digits_are_scikit_learns_with_test_last():
-    digits, bunch = data.load("digits"), load_digits()
+    digits = data.load("digits")
+    bunch: Any = load_digits()
     of_class_7 = np.flatnonzero(bunch.target == 7)
     image = digits.test.images[digits.test.labels == 7][-1]
     wanted = Image.fromarray((bunch.images[of_class_7[-1]] * 255 / 16).astype(np.float32))
@@ -136,7 +138,7 @@ def test_batches_leave_the_images_alone():
 
 
 def test_a_batch_has_at_least_one_image():
-    with pytest.raises(PrunekitError, match="size 0 is not a number of images; take 1 or more"):
+    with pytest.raises(PrunekitError, match=r"size 0 is not a number of images; take 1 or more"):
         Batches(counting(), 0)
 
 
@@ -268,7 +270,7 @@ def test_one_wrong_byte_is_found(copied: Path, offline):
         byte = file.read(1)
         file.seek(1_000_000)
         file.write(bytes([byte[0] ^ 1]))
-    with pytest.raises(FileError, match="test_batch is damaged"):
+    with pytest.raises(FileError, match=r"test_batch is damaged"):
         data.cifar10(copied)
 
 
@@ -277,13 +279,13 @@ def test_a_made_up_folder_is_refused(tmp_path: Path, offline):
     folder.mkdir()
     for name in NAMES:
         (folder / name).write_bytes(b"not a pickle")
-    with pytest.raises(FileError, match="data_batch_1 is damaged"):
+    with pytest.raises(FileError, match=r"data_batch_1 is damaged"):
         data.load("cifar10", tmp_path)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path, offline):
     (tmp_path / data.CIFAR10_FOLDER).mkdir()
-    with pytest.raises(FileError, match="data_batch_1 is missing"):
+    with pytest.raises(FileError, match=r"data_batch_1 is missing"):
         data.load("cifar10", tmp_path)
 
 
@@ -302,9 +304,9 @@ def test_a_download_that_breaks_off_is_refused_next_time(tmp_path: Path, monkeyp
         raise OSError("Connection reset by peer")
 
     monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", half)
-    with pytest.raises(FileError, match="Connection reset"):
+    with pytest.raises(FileError, match=r"Connection reset"):
         data.load("cifar10", tmp_path)
-    with pytest.raises(FileError, match="data_batch_1 is damaged"):
+    with pytest.raises(FileError, match=r"data_batch_1 is damaged"):
         data.load("cifar10", tmp_path)
 
 

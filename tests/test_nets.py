@@ -1,5 +1,7 @@
 """The networks are the paper's: its weights, its layer numbers, its shortcuts."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -66,7 +68,7 @@ def test_vgg16_has_the_names_of_torchvision():
     from prunekit._torchvision import torchvision
 
     with torch.device("meta"):
-        theirs = torchvision.models.vgg16_bn().features
+        theirs: Any = torchvision.models.vgg16_bn().features
         ours = nets.vgg16().features
     assert [type(m) for m in ours] == [type(m) for m in theirs]
 
@@ -146,7 +148,7 @@ def test_depths_that_are_no_resnet(depth: int):
 
 
 def test_unknown_shortcut():
-    with pytest.raises(PrunekitError, match="'conv' is unknown; take 'pad' or 'projection'"):
+    with pytest.raises(PrunekitError, match=r"'conv' is unknown; take 'pad' or 'projection'"):
         nets.resnet20("conv")
 
 

@@ -34,7 +34,7 @@ def test_kept_is_floor_of_n_times_one_minus_p():
             if wanted:
                 assert kept_count("a", n, k / 100) == wanted, (n, k)
             else:
-                with pytest.raises(PlanError, match="would leave none"):
+                with pytest.raises(PlanError, match=r"would leave none"):
                     kept_count("a", n, k / 100)
 
 
@@ -191,7 +191,7 @@ def test_filters_of_one_unit_are_scored_together():
     weight = graph.model.get_parameter("b.weight").data
     weight[:] = torch.tensor([9, 1, 5, 5, 1, 2, 5, 5.0]).view(-1, 1, 1, 1)  # sums of pairs: 10, 3, 10, 10
     assert pk.plan(graph, {"b": 0.25}).kept["b"] == (0, 2, 3, 4, 6, 7)
-    with pytest.raises(PlanError, match="'b': its filters go in groups, which cannot add up to 3 of 8"):
+    with pytest.raises(PlanError, match=r"'b': its filters go in groups, which cannot add up to 3 of 8"):
         pk.plan(graph, keep={"b": 5})
 
 
@@ -250,37 +250,37 @@ def test_unknown_layer_names_the_nearest():
 
 @pytest.mark.parametrize("name", ["layer4.*", "*bn1", ""])
 def test_a_pattern_that_matches_no_layer(name: str):
-    with pytest.raises(PlanError, match="no layer|is a ResNet"):
+    with pytest.raises(PlanError, match=r"no layer|is a ResNet"):
         pk.plan(traced("resnet20 pad"), {name: 0.5})
 
 
 def test_tied_layers_named_twice():
-    with pytest.raises(PlanError, match="'layer1.0.conv2' and 'layer1.1.conv2' are tied.*Name only the one"):
+    with pytest.raises(PlanError, match=r"'layer1.0.conv2' and 'layer1.1.conv2' are tied.*Name only the one"):
         pk.plan(traced("resnet20 pad"), {"layer1.*.conv2": 0.5})
 
 
 def test_frozen_layer():
     with pytest.raises(
-        PlanError, match="'fc' cannot lose 5 of its 10 filters: only 0 can go: it reaches the network's o"
+        PlanError, match=r"'fc' cannot lose 5 of its 10 filters: only 0 can go: it reaches the network's o"
     ):
         pk.plan(traced("resnet20 pad"), {"fc": 0.5})
 
 
 @pytest.mark.parametrize("rates", [None, {}])
 def test_nothing_to_do(rates):
-    with pytest.raises(PlanError, match="Nothing to do: give `rates` or `keep`"):
+    with pytest.raises(PlanError, match=r"Nothing to do: give `rates` or `keep`"):
         pk.plan(traced("vgg16"), rates)
 
 
 def test_nothing_that_one_rate_could_mean():
-    with pytest.raises(PlanError, match="Nothing to do"):
+    with pytest.raises(PlanError, match=r"Nothing to do"):
         pk.plan(traced("normalized"), 0.5)
 
 
 def test_a_cut_that_would_empty_a_tied_layer():
     """Stage 1's four maps are the first four of stage 2's eight."""
     graph = traced("resnet20 pad")
-    with pytest.raises(PlanError, match="would leave nothing of"):
+    with pytest.raises(PlanError, match=r"would leave nothing of"):
         plan_by_hand(graph, {"layer2.0.conv2": [0, 1, 2, 3]})
 
 
@@ -291,7 +291,7 @@ def test_by_hand_filters_that_are_not_there(removed: list[int]):
 
 
 def test_by_hand_half_of_a_unit():
-    with pytest.raises(PlanError, match="keeps filter 4 of layer 'b', but removes one that is tied to it"):
+    with pytest.raises(PlanError, match=r"keeps filter 4 of layer 'b', but removes one that is tied to it"):
         plan_by_hand(traced("doubled"), {"b": [0]})
 
 
@@ -302,17 +302,17 @@ def test_by_hand_all_of_a_layer():
 
 @pytest.mark.parametrize("strategy", ["Greedy", "", None])
 def test_unknown_strategy(strategy):
-    with pytest.raises(PlanError, match="take 'independent' or 'greedy'"):
+    with pytest.raises(PlanError, match=r"take 'independent' or 'greedy'"):
         pk.plan(traced("vgg16"), 0.5, strategy=strategy)
 
 
 def test_greedy_is_about_kernels():
-    with pytest.raises(PlanError, match="with an activation criterion take 'independent'"):
+    with pytest.raises(PlanError, match=r"with an activation criterion take 'independent'"):
         pk.plan(traced("vgg16"), 0.5, criterion="mean-l1", strategy="greedy", data=[torch.randn(1, 3, 32, 32)])
 
 
 def test_activation_criteria_need_images():
-    with pytest.raises(PlanError, match="'mean-l1' looks at feature maps: pass images as `data`"):
+    with pytest.raises(PlanError, match=r"'mean-l1' looks at feature maps: pass images as `data`"):
         pk.plan(traced("vgg16"), 0.5, criterion="mean-l1")
 
 
@@ -320,7 +320,7 @@ def test_activation_criteria_need_images():
 def test_scores_that_are_not_finite(bad: float):
     graph = traced("vgg16")
     graph.model.get_parameter("features.3.weight").data[0, 0, 0, 0] = bad
-    with pytest.raises(PlanError, match="'features.3': the scores are not finite"):
+    with pytest.raises(PlanError, match=r"'features.3': the scores are not finite"):
         pk.plan(graph, 0.5)
 
 
@@ -354,7 +354,7 @@ def test_a_plan_prints_what_it_does():
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"plan"', "{}", '{"format": "prunekit plan 1"}'])
 def test_text_that_is_no_plan(text: str):
-    with pytest.raises(PlanError, match="not a plan that prunekit wrote"):
+    with pytest.raises(PlanError, match=r"not a plan that prunekit wrote"):
         pk.Plan.from_json(text)
 
 

@@ -1,15 +1,14 @@
 """The contract: the pruned network is the original whose readers have zeros where a removed map arrived."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_nets import (
     ALL,
-    Depthwise,
-    Gray,
     PaddedBothSides,
     Viewed,
     ZeroConcatenated,
@@ -29,9 +28,7 @@ from prunekit.errors import PlanError, SurgeryError
 from prunekit.plans import plan_by_hand
 from prunekit.tracing import Graph
 
-CONTRACT = settings(
-    max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+CONTRACT = settings(max_examples=5, deadline=None, derandomize=True, database=None)
 
 
 def drawn(graph: Graph, seed: int) -> pk.Plan:
@@ -70,9 +67,9 @@ def by_definition(model: nn.Module, inputs: list[Tensor], plan: pk.Plan) -> Tens
         module = model.get_submodule(name)
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and not depthwise(module):
 
-            def silence(module: nn.Module, args: tuple, channels: list[int] = sorted(channels)) -> tuple:
+            def silence(module: nn.Module, args: tuple, channels: set[int] = channels) -> tuple:
                 dim = args[0].dim() - 1 if isinstance(module, nn.Linear) else 1
-                return (args[0].index_fill(dim, torch.tensor(channels), 0.0), *args[1:])
+                return (args[0].index_fill(dim, torch.tensor(sorted(channels)), 0.0), *args[1:])
 
             hooks.append(module.register_forward_pre_hook(silence))
     out = logits(model(*inputs))
@@ -264,7 +261,7 @@ def test_a_plan_is_looked_up_again_when_the_network_has_changed():
     model, (x,) = made("viewed")
     plan = pk.plan(pk.trace(model, x), {"a": 0.5})
     model.a, model.bn, model.fc = conv(3, 9).double(), nn.BatchNorm2d(9).double(), nn.Linear(36, 3).double()
-    with pytest.raises(PlanError, match="another network: it knows 6 filters in layer 'a', and here there are 9"):
+    with pytest.raises(PlanError, match=r"another network: it knows 6 filters in layer 'a', and here there are 9"):
         pk.prune(model, plan)
 
 
@@ -341,7 +338,7 @@ def test_zero_maps_made_by_hand():
     """As many zero maps are appended as the forward says, so what they meet stays; the rest can go."""
     model, x = ZeroConcatenated().double(), torch.randn(1, 3, 8, 8).double()
     graph = pk.trace(model, x)
-    with pytest.raises(PlanError, match="'b' cannot lose this filter: it comes from new_zeros"):
+    with pytest.raises(PlanError, match=r"'b' cannot lose this filter: it comes from new_zeros"):
         plan_by_hand(graph, {"b": [5]})
     plan = plan_by_hand(graph, {"c": [1]})
     assert agree(pk.prune(model, plan)(x), pk.mask(model, plan)(x), 1e-10)
@@ -356,7 +353,7 @@ def test_padding_on_both_sides(removed: list[int], moves: bool):
     model, x = randomize(PaddedBothSides().double()), torch.randn(1, 3, 8, 8).double()
     plan = plan_by_hand(pk.trace(model, x), {"b": removed})
     if moves:
-        with pytest.raises(SurgeryError, match="computes something else than the masked one, so nothing was cut"):
+        with pytest.raises(SurgeryError, match=r"computes something else than the masked one, so nothing was cut"):
             pk.prune(model, plan)
     else:
         assert agree(pk.prune(model, plan)(x), pk.mask(model, plan)(x), 1e-10)
@@ -410,7 +407,7 @@ def test_a_network_that_cannot_be_copied():
             super().__init__()
             self.kept = self.a.weight * 2  # not a leaf: deepcopy refuses
 
-    model = Held()
+    model: Any = Held()
     with pytest.raises(SurgeryError, match=r"cannot be copied with copy.deepcopy: .*attribute"):
         pk.prune(model, plan_by_hand(pk.trace(model, torch.randn(1, 3, 8, 8)), {"a": [0]}))
 
@@ -418,7 +415,7 @@ def test_a_network_that_cannot_be_copied():
 def test_a_network_whose_output_is_not_finite():
     model, (x,) = made("viewed")
     model.fc.weight.data.fill_(float("inf"))
-    with pytest.raises(SurgeryError, match="not finite"):
+    with pytest.raises(SurgeryError, match=r"not finite"):
         pk.prune(model, plan_by_hand(pk.trace(model, x), {"a": [0]}))
 
 
@@ -426,7 +423,7 @@ def test_a_network_whose_output_is_not_finite():
 def test_a_plan_for_another_network(make):
     model, (x,) = made("vgg16")
     plan = pk.plan(pk.trace(model, x), 0.5)
-    with pytest.raises(PlanError, match="has no layer 'features.0'"):
+    with pytest.raises(PlanError, match=r"has no layer 'features.0'"):
         make(made("resnet20 pad")[0], plan)
-    with pytest.raises(PlanError, match="4 filters in layer 'features.0', and here there are 8"):
+    with pytest.raises(PlanError, match=r"4 filters in layer 'features.0', and here there are 8"):
         make(pk.nets.vgg16(1 / 8), plan)

@@ -179,8 +179,9 @@ def test_flattened_maps_take_their_pixels_along():
 def test_report_counts_what_can_go():
     report = traced("resnet20 pad")[2].report().set_index("layer")
     assert list(report.columns) == ["kind", "filters", "removable", "tied", "reason"]
-    assert report.loc["layer3.0.conv1"].tolist() == ["Conv2d", 16, 16, "", ""]
-    assert report.loc["fc"].tolist() == ["Linear", 10, 0, "", "it reaches the network's output"]
+    rows = report.T.to_dict("list")
+    assert rows["layer3.0.conv1"] == ["Conv2d", 16, 16, "", ""]
+    assert rows["fc"] == ["Linear", 10, 0, "", "it reaches the network's output"]
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -212,7 +213,7 @@ def test_pruned_by_torch_is_not_taken_for_final():
 
     model = Viewed()
     prune.l1_unstructured(model.a, "weight", amount=0.5)
-    with pytest.raises(PlanError, match="'a' cannot be followed: its weight is computed elsewhere"):
+    with pytest.raises(PlanError, match=r"'a' cannot be followed: its weight is computed elsewhere"):
         pk.plan(pk.trace(model, torch.randn(1, 3, 8, 8)), {"a": 0.5})
 
 
@@ -254,8 +255,8 @@ def test_what_a_forward_keeps_and_draws_is_put_back():
         last: Tensor | None = None
 
         def forward(self, x: Tensor) -> Tensor:
-            self.last = self.bn(self.a(x)) + torch.rand(1)
-            return self.fc(F.avg_pool2d(self.last, 4).flatten(1))
+            self.last = maps = self.bn(self.a(x)) + torch.rand(1)
+            return self.fc(F.avg_pool2d(maps, 4).flatten(1))
 
     model, x = Keeping(), torch.randn(1, 3, 8, 8)
     numbers = torch.get_rng_state()
@@ -287,7 +288,7 @@ def test_control_flow_on_values_is_refused_with_its_line():
 
 @pytest.mark.parametrize("shape, layer", [((1, 4, 8, 8), "a"), ((1, 3, 16, 16), "fc"), ((8,), "a")])
 def test_wrong_input_shape_is_quoted(shape: tuple[int, ...], layer: str):
-    with pytest.raises(TraceError, match=f"does not run on an input of shape {re.escape(str(shape))}: {layer} says"):
+    with pytest.raises(TraceError, match=rf"does not run on an input of shape {re.escape(str(shape))}: {layer} says"):
         pk.trace(Viewed(), torch.randn(shape))
 
 
@@ -304,7 +305,7 @@ def test_wrong_number_of_inputs(name: str, count: int, message: str):
 def test_one_image_needs_its_batch_axis():
     """Three maps of eight rows are not taken for three images."""
     model = nn.Sequential(conv(8, 4), conv(4, 3))
-    with pytest.raises(TraceError, match="batch"):
+    with pytest.raises(TraceError, match=r"batch"):
         pk.trace(model, torch.randn(8, 8, 8))
 
 
@@ -320,7 +321,7 @@ def test_an_example_is_a_tensor(example: tuple):
     ids=["parallel", "compiled"],
 )
 def test_wrappers_are_refused(wrap: Callable, inner: str):
-    with pytest.raises(TraceError, match=f"pass what is inside, `{inner}`"):
+    with pytest.raises(TraceError, match=rf"pass what is inside, `{inner}`"):
         pk.trace(wrap(Viewed()), torch.randn(1, 3, 8, 8))
 
 
@@ -338,5 +339,5 @@ def test_layers_without_filters_of_their_own(layer: str, message: str):
 
 
 def test_a_second_name_for_one_weight():
-    with pytest.raises(PlanError, match="'b' shares its weight with 'a'"):
+    with pytest.raises(PlanError, match=r"'b' shares its weight with 'a'"):
         pk.trace(Tied(), torch.randn(1, 3, 8, 8)).colors("b")
