@@ -129,16 +129,21 @@ def cost_of(graph: Graph, plan: Plan) -> pd.DataFrame:
     """
     table = cost(graph.model, graph.inputs)
     kept = graph.kept(colors_gone(graph, plan))
-    for row, layer in table["layer"].items():
-        weight = graph.model.get_parameter(f"{layer}.weight")
-        size = [len(kept.get((f"{layer}.weight", dim), range(weight.shape[dim]))) for dim in (0, 1)]
-        groups = table.at[row, "inputs"] // weight.shape[1]
-        if groups > 1:  # depthwise: a group for each map
-            groups = groups * size[0] // weight.shape[0]
-        before, after = weight.shape[0] * weight.shape[1], size[0] * size[1]
-        table.loc[row, ["inputs", "filters"]] = [size[1] * groups, size[0]]
-        table.loc[row, ["macs", "weights"]] = [int(table.at[row, n]) * after // before for n in ("macs", "weights")]
-    return table
+    names = {id(tensor): name for name, tensor in graph.model.named_parameters()}  # a shared weight has one name here
+    rows = []
+    for row in table.to_dict("records"):
+        tensor: Any = graph.model.get_submodule(row["layer"]).weight
+        weight = names.get(id(tensor), "")
+        if (weight, 0) in kept or (weight, 1) in kept:  # others may be of kinds whose axes mean something else
+            before = tensor.shape[:2]
+            after = [len(kept.get((weight, dim), range(before[dim]))) for dim in (0, 1)]
+            groups = row["inputs"] // before[1]
+            if groups > 1:  # depthwise: a group for each map
+                groups = groups * after[0] // before[0]
+            row |= {"inputs": after[1] * groups, "filters": after[0]}
+            row |= {n: row[n] * after[0] * after[1] // (before[0] * before[1]) for n in ("macs", "weights")}
+        rows.append(row)
+    return pd.DataFrame(rows).astype(table.dtypes)
 
 
 def total(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> Total:

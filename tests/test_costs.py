@@ -5,8 +5,10 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
+from odd_nets import ALL, made
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,6 +16,9 @@ from prunekit import costs, nets
 from prunekit._torchvision import torchvision
 from prunekit.costs import cost, latency, size, total
 from prunekit.errors import PrunekitError
+from prunekit.plans import plan
+from prunekit.surgery import prune
+from prunekit.tracing import trace
 
 SMALL, MEDIUM, LARGE = (1, 3, 32, 32), (1, 3, 64, 64), (1, 3, 224, 224)
 
@@ -235,6 +240,27 @@ def test_a_slower_network_takes_longer():
     x = torch.randn(8, 3, 32, 32)
     narrow, wide = (latency(nets.vgg16(w), x, seconds=0.2, threads=1) for w in (0.1, 0.8))
     assert wide.median > 2 * narrow.median
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_cost_of_a_plan_is_the_cost_of_the_network_it_makes(name):
+    model, inputs = made(name)
+    graph = trace(model, *inputs)
+    layers = [n for n in graph.free() if len(graph.layers[n]) > 1]
+    if not layers:
+        pytest.skip("nothing in it can lose a filter alone")
+    chosen = plan(graph, dict.fromkeys(layers, 0.5))
+    before, after = cost(model, tuple(inputs)), cost(prune(model, chosen), tuple(inputs))
+    pd.testing.assert_frame_equal(costs.cost_of(graph, chosen), after)
+    assert after["macs"].sum() < before["macs"].sum()
+
+
+def test_layers_that_a_plan_leaves_alone_keep_their_cost_whatever_their_kind():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ConvTranspose2d(4, 6, 2))
+    x = torch.randn(2, 3, 9, 9)
+    graph = trace(model, x)
+    chosen = plan(graph, {"0": 0.5})
+    pd.testing.assert_frame_equal(costs.cost_of(graph, chosen), cost(prune(model, chosen), x))
 
 
 def test_compared_gives_the_share_that_went():
