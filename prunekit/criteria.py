@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import PrunekitError, nearest
+from .modes import evaluating
 
 WeightCriterion = Callable[[Tensor], Tensor]
 
@@ -160,18 +161,14 @@ def record(
 
         return hook
 
-    training = {module: module.training for module in model.modules()}
     hooks = [modules[layer].register_forward_hook(watch(layer)) for layer in layers]
     try:
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             for batch in batches:
                 model(batch if isinstance(batch, Tensor) else batch[0])
     finally:
         for hook in hooks:
             hook.remove()
-        for module, was in training.items():
-            module.training = was
     scores = {
         name: {layer: seen.combine(criteria[name].combine) for layer, seen in by_layer.items() if seen.count}
         for name, by_layer in moments.items()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from .errors import FileError, PlanError
 from .plans import Plan
 from .surgery import prune, tensors
+from .writing import replacing
 
 
 def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> None:
@@ -25,14 +25,8 @@ def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> No
     plans = [plans] if isinstance(plans, Plan) else list(plans)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(model).items()}
     header = {"plans": json.dumps([plan.to_json() for plan in plans]), "sha256": digest(state)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         save_file(state, partial, {"prunekit": json.dumps(header)})
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        raise FileError(f"{path} could not be written ({error}); what was there before is untouched.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:

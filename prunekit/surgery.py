@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from .errors import SurgeryError, line_of
+from .modes import evaluating
 from .plans import Plan, colors_gone
 from .rules import BATCH_NORMS, CONVS
 from .tracing import Graph, trace
@@ -136,19 +137,16 @@ def refit(module: nn.Module) -> None:
 
 def compare(small: nn.Module, masked: nn.Module, plan: Plan) -> None:
     """Run both on one random input in eval mode; raise `SurgeryError` unless they agree."""
-    modes = [(module, module.training) for module in small.modules()]
     inputs = example(masked, plan.inputs)
-    with torch.no_grad():
-        wanted = outputs(masked.eval(), inputs)
+    with torch.no_grad(), evaluating(small), evaluating(masked):
+        wanted = outputs(masked, inputs)
         try:
-            got = outputs(small.eval(), inputs)
+            got = outputs(small, inputs)
         except Exception as error:  # whatever a forward may raise
             raise SurgeryError(
                 f"The pruned network does not run: {error} {line_of(error)} A size seems to be written into the "
                 "forward; take it from the tensor instead, as in x.size(1)."
             ) from error
-    for module, training in modes:
-        module.training = training
     for a, b in zip(got, wanted, strict=True):
         scale, tolerance = b.abs().max().clamp(min=torch.finfo(b.dtype).tiny), TOLERANCE.get(b.dtype, 5e-2)
         if a.shape != b.shape or not (a - b).abs().max() <= tolerance * scale:

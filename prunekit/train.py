@@ -1,8 +1,8 @@
 """Train and evaluate: SGD by a recipe, resumable after each epoch, in the number format that the machine likes best."""
 
 import json
-import os
 import time
+import zipfile
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from .data import Batches, Data
 from .errors import PrunekitError, TrainingError
+from .modes import evaluating
+from .writing import replacing
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Recipe:
 
     def lasting(self, epochs: int) -> "Recipe":
         """The same recipe with another number of epochs, milestones stretched alike."""
-        milestones = tuple(round(m * epochs / self.epochs) for m in self.milestones)
+        milestones = tuple(max(1, round(m * epochs / self.epochs)) for m in self.milestones)
         return replace(self, epochs=epochs, milestones=milestones)
 
 
@@ -101,19 +103,14 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute
     The model is put in eval mode for the count, then back. `compute` defaults to float32 on the CPU.
     """
     compute = compute or Compute()
-    training = model.training
-    model.eval()
     correct = total = loss = 0
-    try:
-        with torch.inference_mode(), compute.autocast():
-            for x, y in batches:
-                y = y.to(compute.device)
-                logits = model(compute.batch(x)).float()
-                correct += (logits.argmax(1) == y).sum()
-                loss += F.cross_entropy(logits, y, reduction="sum")
-                total += len(y)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.inference_mode(), compute.autocast():
+        for x, y in batches:
+            y = y.to(compute.device)
+            logits = model(compute.batch(x)).float()
+            correct += (logits.argmax(1) == y).sum()
+            loss += F.cross_entropy(logits, y, reduction="sum")
+            total += len(y)
     if not total:
         raise PrunekitError("evaluate: there is not one image in `batches`.")
     return Score(int(correct), total, float(loss) / total)
@@ -193,16 +190,23 @@ def train_epoch(
         correct += (logits.argmax(1) == y).sum()
         seen += len(y)
         if step % 20 == 0 or step == len(batches):  # reading a number off a GPU waits for it, so not at each step
-            if not torch.isfinite(loss_sum):
+            finite = torch.isfinite(loss_sum) and (step < len(batches) or all_finite(run.model))
+            if not finite:
                 raise TrainingError(
-                    f"The loss is not finite any more: epoch {epoch}, step {step}, learning rate {lr:.3g}. Take a "
-                    f"smaller learning rate than {recipe.learning_rate:g}; a checkpoint still holds the epoch before."
+                    f"The loss or the weights are not finite any more: epoch {epoch}, step {step}, learning rate "
+                    f"{lr:.3g}. Take a smaller learning rate than {recipe.learning_rate:g}; a checkpoint still holds "
+                    "the epoch before."
                 )
             bar.set_postfix(
                 loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}", refresh=False
             )
         bar.update()
     return {"lr": lr, "train_loss": loss_sum.item() / seen, "train_accuracy": correct.item() / seen}
+
+
+def all_finite(model: nn.Module) -> bool:
+    """Whether every parameter and buffer is finite."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
 
 
 def schedule(optimizer: SGD, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
@@ -213,9 +217,9 @@ def schedule(optimizer: SGD, recipe: Recipe, steps: int) -> lr_scheduler.LRSched
         case "steps":
             return lr_scheduler.MultiStepLR(optimizer, [m * steps for m in recipe.milestones], gamma=0.1)
         case "one-cycle":
-            return lr_scheduler.OneCycleLR(
-                optimizer, recipe.learning_rate, recipe.epochs * steps + 1, pct_start=0.25, cycle_momentum=False
-            )
+            total = recipe.epochs * steps + 1
+            up = max(0.25, 2 / total)  # a quarter of the way, but at least one step
+            return lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total, pct_start=up, cycle_momentum=False)
     raise PrunekitError(f"Recipe {recipe.name!r}: schedule {recipe.schedule!r} is not steps, one-cycle or constant.")
 
 
@@ -238,22 +242,21 @@ class Run:
         """Write everything to `path`, whole or not at all."""
         state = {part: getattr(self, part).state_dict() for part in ("model", "optimizer", "scheduler")}
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
+        with replacing(path) as partial:
             torch.save(state | {"identity": self.identity, "history": history}, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def resume(self, path: Path) -> list[dict]:
         """Go back to the state in `path` if it exists; the history so far."""
         if not path.exists():
             return []
         try:
+            with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} is damaged")
             state = torch.load(path, map_location=next(self.model.parameters()).device, weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file
             raise TrainingError(f"The checkpoint {path} cannot be read ({error}). Remove it to start again.") from error
-        if state.get("identity") != self.identity:
+        if not isinstance(state, dict) or state.get("identity") != self.identity:
             raise TrainingError(
                 f"The checkpoint {path} is another run's: its recipe, seed, data or network differ. "
                 "Remove it to start again, or give this run a file of its own."

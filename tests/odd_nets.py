@@ -1,7 +1,8 @@
 """Small networks, each with one thing that makes pruning go wrong easily, and the tools that the tests share."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -351,6 +352,17 @@ def randomize(model: Any) -> Any:
 
 def logits(out: Tensor | dict[str, Tensor]) -> Tensor:
     return out["logits"] if isinstance(out, dict) else out
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """The system refuses to let any file grow beyond `size` bytes, as if there were no more room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
