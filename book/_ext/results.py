@@ -76,9 +76,9 @@ def runs(ledger: Ledger, experiment: str) -> pd.DataFrame:
     )
 
 
-def html_table(frame: pd.DataFrame, label: str) -> str:
+def html_table(frame: pd.DataFrame, label: str, kind: str = "numbers") -> str:
     """A table that scrolls in its own box, reachable by keyboard."""
-    body = frame.to_html(index=False, border=0, classes="ledger", float_format=lambda x: f"{x:.6g}")
+    body = frame.to_html(index=False, border=0, classes=["ledger", kind], float_format=lambda x: f"{x:.6g}")
     return f'<div class="ledger-box" tabindex="0" role="region" aria-label="{html.escape(label)}">{body}</div>'
 
 
@@ -92,7 +92,7 @@ def listing(ledger: Ledger, link: str) -> str:
         parts.append(
             f'<p class="ledger-name"><strong>{html.escape(experiment)}</strong>: {len(table)} rows '
             f'(<a href="{link}/{name}.csv" download>CSV</a>)</p>'
-            + html_table(runs(ledger, experiment), f"runs behind {name}")
+            + html_table(runs(ledger, experiment), f"runs behind {name}", "runs")
             + f"<details><summary>{shown}</summary>"
             + html_table(table.drop(columns="run").head(SHOWN), f"rows of {name}")
             + "</details>"
