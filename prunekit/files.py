@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from .errors import FileError, PlanError
+from .errors import FileError, PlanError, PrunekitError
 from .plans import Plan
 from .surgery import prune, tensors
 from .writing import replacing
@@ -24,9 +24,10 @@ def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> No
     path = Path(path)
     plans = [plans] if isinstance(plans, Plan) else list(plans)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(model).items()}
-    header = {"plans": json.dumps([plan.to_json() for plan in plans]), "sha256": digest(state)}
+    texts = [plan.to_json() for plan in plans]
+    header = {"plans": json.dumps(texts), "sha256": digest(state, texts)}
     with replacing(path) as partial:
-        save_file(state, partial, {"prunekit": json.dumps(header)})
+        partial.write_bytes(serialize(state, {"prunekit": json.dumps(header)}))
 
 
 def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
@@ -35,10 +36,13 @@ def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
     Raises `FileError` for a file that is missing, damaged, changed since it was written or not prunekit's, and
     `PlanError` where the builder makes another network.
     """
-    header, state = read(Path(path))
+    plans, state = read(Path(path))
     model = builder()
-    for text in json.loads(header["plans"]):
-        model = prune(model, Plan.from_json(text))
+    try:
+        for plan in plans:
+            model = prune(model, plan)
+    except PrunekitError as error:
+        raise PlanError(f"{path} is of another network than the builder makes: {error}") from error
     targets = stored(model)
     for name in targets.keys() ^ state.keys():
         side = "the file" if name in state else "the built network"
@@ -55,7 +59,7 @@ def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
 
 def plans_of(path: str | Path) -> list[Plan]:
     """The plans in the header of a saved network, in the order in which they were carried out."""
-    return [Plan.from_json(text) for text in json.loads(read(Path(path))[0]["plans"])]
+    return read(Path(path))[0]
 
 
 def stored(model: nn.Module) -> dict[str, Tensor]:
@@ -64,17 +68,17 @@ def stored(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors(model).items() if name in persistent}
 
 
-def digest(state: dict[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in alphabetical order."""
-    total = hashlib.sha256()
+def digest(state: dict[str, Tensor], texts: Sequence[str] = ()) -> str:
+    """SHA-256 over `texts`, then names, types, shapes and bytes in alphabetical order."""
+    total = hashlib.sha256("".join(texts).encode())
     for name, tensor in sorted(state.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
-def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a file that `save` wrote, checked against its checksum."""
+def read(path: Path) -> tuple[list[Plan], dict[str, Tensor]]:
+    """Plans and tensors of a file that `save` wrote, checked against its checksum."""
     if not path.is_file():
         raise FileError(f"There is no file {path}.")
     try:
@@ -83,8 +87,11 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (OSError, SafetensorError, ValueError) as error:
         raise FileError(f"{path} is not a whole safetensors file ({error}); get or write it again.") from error
-    if header is None:
-        raise FileError(f"{path} has no prunekit header: it was not written by prunekit.save.")
-    if digest(state) != header["sha256"]:
+    try:
+        texts, checksum = json.loads(header["plans"]), header["sha256"]
+        whole = digest(state, texts) == checksum
+    except (TypeError, KeyError, ValueError) as error:
+        raise FileError(f"{path} has no prunekit header: it was not written by prunekit.save.") from error
+    if not whole:
         raise FileError(f"{path} was changed after it was written: its checksum does not match. Get it again.")
-    return header, state
+    return [Plan.from_json(text) for text in texts], state

@@ -221,7 +221,7 @@ def in_a_process(checkpoint: Path, death: tuple[str, int]) -> int | None:
     context.set_forkserver_preload(["prunekit", "sklearn.datasets", "torch._dynamo"])  # imported once for all
     process = context.Process(target=train_and_die, args=(str(checkpoint), death))
     process.start()
-    process.join(120)
+    process.join(300)
     return process.exitcode
 
 

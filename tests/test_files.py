@@ -1,0 +1,264 @@
+"""Saved networks come back bit for bit where only the file and the builder are known; damaged files are refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from odd_nets import ODD, PAPER, full_disk, made
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import prunekit as pk
+from prunekit.errors import FileError, PlanError, PrunekitError
+from prunekit.plans import plan_by_hand
+
+BUILDERS = {name: builder for name, (builder, _) in (PAPER | ODD).items()}
+small_vgg = partial(pk.nets.vgg16, 1 / 16)
+
+
+def trained_a_step(model: nn.Module, x: Tensor) -> nn.Module:
+    """One step of training, so that no weight is one that a builder makes."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    F.cross_entropy(model.train()(x), torch.arange(len(x))).backward()
+    optimizer.step()
+    return model.eval()
+
+
+def pruned(name: str = "vgg16", dtype: torch.dtype = torch.float32) -> tuple[Any, pk.Plan, Tensor]:
+    """A pruned network after a step of training, its plan, and an input."""
+    model, (x,) = made(name, dtype=torch.float32)
+    plan = pk.plan(pk.trace(model, x), 0.5)
+    return trained_a_step(pk.prune(model, plan), x).to(dtype), plan, x.to(dtype)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    pairs = list(zip(a.state_dict().items(), b.state_dict().items(), strict=True))
+    return all(m == n and x.dtype == y.dtype and x.equal(y) for (m, x), (n, y) in pairs)
+
+
+def test_in_a_process_that_knows_only_file_and_builder(tmp_path: Path):
+    for name in ("vgg16", "resnet20 projection"):
+        model, plan, x = pruned(name)
+        pk.save(model, plan, tmp_path / f"{name}.safetensors")
+        torch.save({"x": x, "state": model.state_dict(), "logits": model(x).detach()}, tmp_path / f"{name}.pt")
+    program = """
+        import sys, pathlib, torch, prunekit as pk
+        torch.set_num_threads(1)
+        builders = {
+            "vgg16": lambda: pk.nets.vgg16(1 / 16),
+            "resnet20 projection": lambda: pk.nets.resnet20("projection", 1 / 4),
+        }
+        for name, builder in builders.items():
+            file, wanted = (pathlib.Path(sys.argv[1], name + suffix) for suffix in (".safetensors", ".pt"))
+            model, wanted = pk.load(file, builder).eval(), torch.load(wanted)
+            state = model.state_dict()
+            assert state.keys() == wanted["state"].keys()
+            assert all(state[name].equal(tensor) for name, tensor in wanted["state"].items())
+            assert model(wanted["x"]).equal(wanted["logits"])
+            assert b"pickle" not in file.read_bytes()
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), str(tmp_path)]
+    subprocess.run(command, check=True, timeout=300)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "normalized"])
+def test_every_network_comes_back(tmp_path: Path, name: str):
+    model, inputs = made(name, dtype=torch.float32)
+    graph = pk.trace(model, *inputs)
+    layer = next(layer for layer in graph.layers if set(graph.colors(layer)) - set(graph.reasons))
+    unit = next(c for c in graph.colors(layer) if c not in graph.reasons)
+    plan = plan_by_hand(graph, {layer: [i for i, c in enumerate(graph.colors(layer)) if c == unit]})
+    small = pk.prune(model, plan)
+    pk.save(small, plan, tmp_path / "a")
+    assert same(pk.load(tmp_path / "a", BUILDERS[name]), small)
+    assert pk.plans_of(tmp_path / "a") == [plan]
+
+
+def test_pruned_twice(tmp_path: Path):
+    model, first, x = pruned()
+    second = pk.plan(pk.trace(model, x), {"features.24": 0.5, "features.0": 0.5})
+    smaller = trained_a_step(pk.prune(model, second), x)
+    pk.save(smaller, [first, second], tmp_path / "a")
+    assert same(pk.load(tmp_path / "a", small_vgg), smaller)
+    assert pk.plans_of(tmp_path / "a") == [first, second]
+
+
+def test_not_pruned(tmp_path: Path):
+    model, _ = made("vgg16", dtype=torch.float32)
+    pk.save(model, [], tmp_path / "a")
+    assert same(pk.load(tmp_path / "a", small_vgg), model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_number_formats(tmp_path: Path, dtype: torch.dtype):
+    model, plan, x = pruned(dtype=dtype)
+    pk.save(model, plan, tmp_path / "a")
+    again = pk.load(tmp_path / "a", small_vgg).eval()
+    assert same(again, model)
+    assert again(x).equal(model(x))
+
+
+def test_half_takes_half_the_room(tmp_path: Path):
+    model, _ = made("vgg16", dtype=torch.float32)
+    pk.save(model, [], tmp_path / "whole")
+    pk.save(model.half(), [], tmp_path / "half")
+    assert 0.5 < (tmp_path / "half").stat().st_size / (tmp_path / "whole").stat().st_size < 0.7
+
+
+def test_saving_leaves_the_model_alone(tmp_path: Path):
+    model, plan, _ = pruned()
+    model = model.to(memory_format=torch.channels_last)
+    before = [(id(p), p._version, p.stride()) for p in model.parameters()]
+    pk.save(model, plan, tmp_path / "a")
+    assert [(id(p), p._version, p.stride()) for p in model.parameters()] == before
+    assert same(pk.load(tmp_path / "a", small_vgg), model)
+
+
+def test_a_loaded_network_learns_and_is_pruned_again(tmp_path: Path):
+    model, plan, x = pruned()
+    pk.save(model, plan, tmp_path / "a")
+    again = pk.load(tmp_path / "a", small_vgg)
+    assert all(p.requires_grad for p in again.parameters())
+    trained_a_step(again, x)
+    assert not same(again, model)
+    pk.prune(again, pk.plan(pk.trace(again, x), 0.5))
+
+
+def test_loading_leaves_the_file_alone(tmp_path: Path):
+    """The tensors of a file may lie in memory that is mapped to it."""
+    model, plan, _ = pruned()
+    pk.save(model, plan, tmp_path / "a")
+    before = (tmp_path / "a").read_bytes()
+    for parameter in pk.load(tmp_path / "a", small_vgg).parameters():
+        parameter.data.zero_()
+    assert (tmp_path / "a").read_bytes() == before
+
+
+# Refused
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> bytes:
+    model, plan, _ = pruned()
+    path = tmp_path_factory.mktemp("files") / "a"
+    pk.save(model, plan, path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, 5000, -1, -1000])
+def test_a_truncated_file(tmp_path: Path, written: bytes, keep: int):
+    (tmp_path / "a").write_bytes(written[:keep])
+    with pytest.raises(FileError, match=r"a is not a whole safetensors file .*; get or write it again"):
+        pk.load(tmp_path / "a", small_vgg)
+
+
+def test_something_after_the_end(tmp_path: Path, written: bytes):
+    (tmp_path / "a").write_bytes(written + b"\0")
+    with pytest.raises(FileError):
+        pk.load(tmp_path / "a", small_vgg)
+
+
+def test_a_flipped_byte_is_always_noticed(tmp_path: Path, written: bytes):
+    """Anywhere: in the length, in the header with its plan, in the weights."""
+    header = int.from_bytes(written[:8], "little")
+    places = [*range(8), *range(8, 8 + header, header // 150), *range(8 + header, len(written), len(written) // 50)]
+    for place in places:
+        for bit in (0x01, 0x40):
+            damaged = bytearray(written)
+            damaged[place] ^= bit
+            (tmp_path / "a").write_bytes(damaged)
+            with pytest.raises(PrunekitError):
+                pk.plans_of(tmp_path / "a")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(FileError, match=r"There is no file .*nowhere"):
+        pk.load(tmp_path / "nowhere", small_vgg)
+    with pytest.raises(FileError, match=r"There is no file"):
+        pk.load(tmp_path, small_vgg)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"prunekit": "[]"}, {"prunekit": '{"plans": "[]"}'}])
+def test_safetensors_of_others(tmp_path: Path, metadata: dict[str, str] | None):
+    save_file({"a": torch.zeros(2)}, tmp_path / "a", metadata)
+    with pytest.raises(FileError, match=r"has no prunekit header: it was not written by prunekit.save"):
+        pk.load(tmp_path / "a", small_vgg)
+
+
+def test_a_pickle(tmp_path: Path):
+    model, _, _ = pruned()
+    torch.save(model.state_dict(), tmp_path / "a")
+    with pytest.raises(FileError, match=r"is not a whole safetensors file"):
+        pk.load(tmp_path / "a", small_vgg)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [pk.nets.vgg16, pk.nets.resnet20, partial(pk.nets.vgg16, 1 / 16, 7), BUILDERS["viewed"]],
+    ids=["wider", "another", "other classes", "odd"],
+)
+def test_the_wrong_builder(tmp_path: Path, written: bytes, builder):
+    (tmp_path / "a").write_bytes(written)
+    with pytest.raises(PlanError, match=r"a is of another network than the builder makes|a is of another network: '"):
+        pk.load(tmp_path / "a", builder)
+
+
+def test_weights_of_another_shape(tmp_path: Path):
+    model, _ = made("viewed", dtype=torch.float32)
+    pk.save(model, [], tmp_path / "a")
+    with pytest.raises(PlanError, match=r"'scale' is only in the built network|'\w+.\w+' is only in"):
+        pk.load(tmp_path / "a", BUILDERS["scaled"])
+    with pytest.raises(PlanError, match=r"'fc.weight' is \(3, 24\) in the file and \(7, 24\) in the built network"):
+        pk.load(tmp_path / "a", lambda: with_head(BUILDERS["viewed"](), 7))
+
+
+def with_head(model: Any, classes: int) -> nn.Module:
+    model.fc = nn.Linear(24, classes)
+    return model
+
+
+# In the middle of writing
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, written: bytes):
+    model, plan, _ = pruned()
+    (tmp_path / "a").write_bytes(written)
+    with full_disk(len(written) // 2), pytest.raises(FileError, match=r"a could not be written .*untouched"):
+        pk.save(model, plan, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == written
+    assert os.listdir(tmp_path) == ["a"]  # noqa: PTH208 - hidden files count, too
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path):
+    model, plan, _ = pruned()
+    with pytest.raises(FileError, match=r"a could not be written .*No such file"):
+        pk.save(model, plan, tmp_path / "nowhere" / "a")
+
+
+def test_a_kill_leaves_what_was_there(tmp_path: Path, written: bytes):
+    """Killed while the new file is half written: the old one is whole, and the next save succeeds."""
+    (tmp_path / "a").write_bytes(written)
+    program = """
+        import os, pathlib, signal, sys
+        import prunekit as pk
+        def half(path, content):
+            write(path, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        write, pathlib.Path.write_bytes = pathlib.Path.write_bytes, half
+        pk.save(pk.nets.vgg16(1 / 16), [], sys.argv[1])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "a")]
+    assert subprocess.run(command, timeout=300).returncode == -signal.SIGKILL
+    assert (tmp_path / "a").read_bytes() == written
+    assert len(os.listdir(tmp_path)) == 2  # noqa: PTH208 - the half is there, under a name of its own
+    model, _ = made("vgg16", dtype=torch.float32)
+    pk.save(model, [], tmp_path / "a")
+    assert same(pk.load(tmp_path / "a", small_vgg), model)
