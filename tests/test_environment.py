@@ -1,7 +1,9 @@
 """pyproject.toml, constraints.txt, environment.yml, Makefile and the installed packages tell one story."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -130,3 +132,28 @@ def test_nothing_points_to_a_neighboring_folder():
     beside = "../" + "shared"
     knowing = [f for f in files if (ROOT / f).is_file() and beside.encode() in (ROOT / f).read_bytes()]
     assert knowing == [".ci/run"]
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["data beside", "no data"])
+def test_ci_calls_make_test_with_the_data_it_finds(tmp_path: Path, beside: bool):
+    project = tmp_path / "project"
+    (project / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", project / ".ci" / "run")
+    data = tmp_path / "shared" / "data"
+    if beside:
+        data.mkdir(parents=True)
+    make = tmp_path / "bin" / "make"
+    make.parent.mkdir()
+    make.write_text('#!/bin/sh\necho "$PWD: make $*, ${PRUNEKIT_DATA-unset}"\nexit 3\n')
+    make.chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k != "PRUNEKIT_DATA"}
+    done = subprocess.run(
+        [project / ".ci" / "run"],
+        env=environment | {"PATH": f"{make.parent}{os.pathsep}{os.environ['PATH']}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{project}: make test, {data if beside else 'unset'}\n"
+    assert done.returncode == 3

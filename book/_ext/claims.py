@@ -24,7 +24,7 @@ def table(ledger: Ledger) -> str:
             f'<td class="verdict {kind}"><strong>{html.escape(str(claim.verdict))}</strong></td>'
             f"<td>{html.escape(claim.numbers)}</td></tr>"
         )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "claim", "verdict", "measured"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("name", "claim", "verdict", "measured"))
     return (
         '<div class="ledger-box" tabindex="0" role="region" aria-label="claims and verdicts">'
         f'<table class="ledger claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
