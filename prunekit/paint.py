@@ -1,5 +1,7 @@
 """Paint: what flows through a network instead of numbers when its filters are traced, and colors that become one."""
 
+import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +80,12 @@ def shapes_of(operation: Callable, args: Any, kwargs: Any) -> Any:
     if not isinstance(operation, nn.Module):
         return operation(*args, **kwargs)
     state = {n: t.to("meta").float() for n, t in (*operation.named_parameters(), *operation.named_buffers())}
-    return torch.func.functional_call(operation, state, args, kwargs)
+    stand_in = copy.copy(operation)  # without hooks: those expect numbers
+    stand_in._forward_hooks, stand_in._forward_pre_hooks = OrderedDict(), OrderedDict()
+    for name, value in vars(operation).items():
+        if isinstance(value, Tensor):  # a weight that a hook has computed
+            vars(stand_in)[name] = value.to("meta").float()
+    return torch.func.functional_call(stand_in, state, args, kwargs)
 
 
 def along(colors: list[int], dim: int, shape: Sequence[int]) -> Tensor:

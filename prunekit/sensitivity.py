@@ -7,7 +7,6 @@ before a layer is therefore computed once, not once for each rate.
 
 import copy
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,10 @@ from .criteria import Criterion, name_of
 from .errors import FileError, PlanError, PrunekitError
 from .files import digest, stored
 from .plans import expand, highest, kept_count, scores
-from .surgery import smaller, variant
+from .surgery import compare, silenced, smaller, tensors, variant
 from .tracing import Graph, trace
 from .train import Compute
+from .writing import replacing
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -37,10 +37,14 @@ class Cut:
     criterion: str
     rate: float
     filters: int
-    kept: int
+    stays: tuple[int, ...]
     modules: Mapping[str, nn.Module]
     start: int
     correct: int = 0
+
+    @property
+    def kept(self) -> int:
+        return len(self.stays)
 
 
 def sweep(
@@ -49,7 +53,7 @@ def sweep(
     example: Tensor,
     rates: Sequence[float] = RATES,
     criterion: Criterion | Sequence[Criterion] = "l1",
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     *,
     data: Iterable | None = None,
     seed: int = 0,
@@ -61,7 +65,8 @@ def sweep(
 
     `batches` yields pairs of x (n, C, H, W) and y (n,), the same ones each time it is iterated. `layers` are names or
     patterns, by default every conv layer that is tied to no other. `data` and `seed` are for criteria that need images
-    or random numbers, as in `plan`. The counts are those of pruning each layer with `prune` and evaluating the result.
+    or random numbers, as in `plan`. The counts are those of pruning each layer with `prune` and evaluating the result;
+    the largest cut of each layer is compared with the masked network first, as `prune` does it.
 
     A row per layer, criterion and rate: layer, criterion, rate, filters, kept, correct, total, baseline_correct (of
     the network as it is, on the same images).
@@ -69,30 +74,36 @@ def sweep(
     With `checkpoint`, the counts so far are in that file after each batch, and a call that finds it goes on from there.
     `progress` None shows a bar on a terminal only. `model` is left as it was.
 
-    Raises `PlanError` for what cannot be cut, `FileError` for a checkpoint of another sweep.
+    Raises `PlanError` for what cannot be cut, `SurgeryError` where the forward has a size written into it, `FileError`
+    for a checkpoint of another sweep.
     Source: section 3.2 and figure 2(b) of the paper.
     """
     compute = compute or Compute()
     model = compute.place(copy.deepcopy(model)).eval()
     graph = trace(model, compute.batch(example))
     criteria = [criterion] if isinstance(criterion, str) or not isinstance(criterion, Sequence) else criterion
+    layers = [layers] if isinstance(layers, str) else layers
     names = graph.free() if layers is None else list(expand(graph, dict.fromkeys(layers)))
     if not names:
         raise PlanError("No conv layer of this network can lose filters alone: name the layers to sweep.")
-    cuts = all_cuts(graph, names, rates, criteria, data, seed)
-    tally = Tally(cuts, Path(checkpoint) if checkpoint else None, identity(model, cuts))
+    images = None if data is None else (compute.batch(x if isinstance(x, Tensor) else x[0]) for x in data)
+    cuts = all_cuts(graph, names, rates, criteria, images, seed)
+    tally = Tally(cuts, Path(checkpoint) if checkpoint else None, identity(model, cuts, compute))
 
     walker = Walker(model, graph.nodes)
     hidden = None if progress is None else not progress
     with tqdm(desc="sweep", disable=hidden, unit="batch", total=length(batches)) as bar, torch.no_grad():
-        for number, (x, y) in enumerate(batches):
-            if number >= tally.batches:
+        number = 0
+        for number, (x, y) in enumerate(batches, start=1):
+            if not tally.has(number, x, y):
                 with compute.autocast():
                     found = counts(walker, compute.batch(x), y.to(compute.device), cuts)
                 tally.add(found, len(y))
             bar.update()
-    if not tally.total:
+    if not number:
         raise PrunekitError("sweep: there is not one image in `batches`.")
+    if number < len(tally.seen):
+        raise tally.other_images(number + 1)
     columns = ("layer", "criterion", "rate", "filters", "kept", "correct")
     rows = [{name: getattr(cut, name) for name in columns} for cut in cuts]
     return pd.DataFrame(rows).assign(total=tally.total, baseline_correct=tally.baseline)
@@ -107,7 +118,8 @@ def all_cuts(
     seed: int,
 ) -> list[Cut]:
     """Every cut of a sweep, in the order of its rows."""
-    position = {node.target: i for i, node in reversed(list(enumerate(graph.nodes.nodes))) if node.op == "call_module"}
+    nodes = list(enumerate(graph.nodes.nodes))
+    position = {str(node.target): i for i, node in reversed(nodes) if node.op == "call_module"}  # of the first call
     by_criterion = scores(graph, layers, criteria, data, seed)
     cuts = []
     for layer in layers:
@@ -115,21 +127,28 @@ def all_cuts(
         for criterion in map(name_of, criteria):
             for rate in rates:
                 keep = kept_count(layer, len(colors), rate)
-                kept = highest(graph, layer, by_criterion[criterion][layer], keep)
-                gone = set(colors) - {colors[i] for i in kept}
-                modules = changed_modules(graph, gone)
+                stays = highest(graph, layer, by_criterion[criterion][layer], keep)
+                gone = set(colors) - {colors[i] for i in stays}
+                cut = smaller(graph.model, graph, gone)
+                if rate == max(rates):
+                    masked = variant(graph.model, silenced(graph.model, graph, gone), share=True)
+                    compare(variant(graph.model, cut, share=True), masked, [x.shape for x in graph.inputs])
+                modules = changed_modules(graph.model, cut, position)
                 start = min((position[name] for name in modules), default=position[layer])
-                cuts.append(Cut(layer, criterion, rate, len(colors), keep, modules, start))
+                cuts.append(Cut(layer, criterion, rate, len(colors), stays, modules, start))
     return cuts
 
 
-def changed_modules(graph: Graph, gone: set[int]) -> dict[str, nn.Module]:
-    """The modules that lose something with the colors `gone`, already smaller; all else stays the model's own."""
-    tensors: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in smaller(graph.model, graph, gone).items():
-        module, _, local = name.rpartition(".")
-        tensors.setdefault(module, {})[local] = tensor
-    return {name: variant(graph.model.get_submodule(name), new, share=True) for name, new in tensors.items()}
+def changed_modules(model: nn.Module, cut: Mapping[str, Tensor], called: Iterable[str]) -> dict[str, nn.Module]:
+    """Those of the modules `called` that have a tensor named in `cut`, with it; all else stays the model's own."""
+    new = {id(tensor): cut[name] for name, tensor in tensors(model).items() if name in cut}
+    found = {}
+    for name in called:
+        module = model.get_submodule(name)  # a tensor that modules share is named in `cut` by the first of them
+        own = {local: new[id(tensor)] for local, tensor in tensors(module).items() if id(tensor) in new}
+        if own:
+            found[name] = variant(module, own, share=True)
+    return found
 
 
 class Walker(fx.Interpreter):
@@ -161,20 +180,19 @@ class Walker(fx.Interpreter):
 
 def counts(walker: Walker, x: Tensor, y: Tensor, cuts: Sequence[Cut]) -> list[int]:
     """Correct answers on one batch: of the network as it is, then of each cut."""
-    trunk, here, end = walker.start(x), 0, len(walker.order)
+    trunk, here = walker.start(x), 0
     found = [0] * (len(cuts) + 1)
 
-    def correct(values: dict[fx.Node, Any]) -> int:
-        walker.walk(values, here, end, walker.exchanged)
+    def correct(values: dict[fx.Node, Any], modules: Mapping[str, nn.Module]) -> int:
+        walker.walk(values, here, len(walker.order), modules)
         return int((values[walker.order[-1]].float().argmax(1) == y).sum())
 
     for i, cut in sorted(enumerate(cuts, start=1), key=lambda pair: pair[1].start):
         walker.walk(trunk, here, cut.start, {})
-        here, walker.exchanged = cut.start, cut.modules
+        here = cut.start
         # A copy, since an in-place operation further on would spoil the values for the next cut.
-        found[i] = correct(copy.deepcopy(trunk, {id(node): node for node in trunk}))
-    walker.exchanged = {}
-    found[0] = correct(trunk)
+        found[i] = correct(copy.deepcopy(trunk, {id(node): node for node in trunk}), cut.modules)
+    found[0] = correct(trunk, {})
     return found
 
 
@@ -183,16 +201,17 @@ class Tally:
 
     def __init__(self, cuts: Sequence[Cut], path: Path | None, identity: str):
         self.cuts, self.path, self.identity = cuts, path, identity
-        self.batches = self.total = self.baseline = 0
+        self.total = self.baseline = 0
+        self.seen: list[str] = []  # a checksum of each batch that was counted
         if path is None or not path.exists():
             return
         try:
             state = json.loads(path.read_text())
             same = state["identity"] == identity
             if same:
-                self.batches, self.total, self.baseline = state["batches"], state["total"], state["baseline"]
+                self.seen, self.total, self.baseline = list(state["seen"]), int(state["total"]), int(state["baseline"])
                 for cut, correct in zip(cuts, state["correct"], strict=True):
-                    cut.correct = correct
+                    cut.correct = int(correct)
         except (ValueError, KeyError, TypeError) as error:
             raise FileError(
                 f"The checkpoint {path} is damaged ({error}). Remove it to start the sweep again."
@@ -202,23 +221,39 @@ class Tally:
                 f"The checkpoint {path} is another sweep's. Remove it, or give this sweep a file of its own."
             )
 
+    def has(self, number: int, x: Tensor, y: Tensor) -> bool:
+        """Whether batch `number`, from 1, was counted before; after this call it is known."""
+        checksum = digest({"x": x.cpu(), "y": y.cpu()}) if self.path else ""
+        if number > len(self.seen):
+            self.seen.append(checksum)
+            return False
+        if self.seen[number - 1] != checksum:
+            raise self.other_images(number)
+        return True
+
+    def other_images(self, number: int) -> FileError:
+        """The refusal of a checkpoint that has counted other images."""
+        return FileError(
+            f"The checkpoint {self.path} counted other images: batch {number} is not the same. Remove it, or give this "
+            "sweep a file of its own; images must come in the same order each time."
+        )
+
     def add(self, found: Sequence[int], images: int) -> None:
         """Take in one batch's counts."""
-        self.batches, self.total, self.baseline = self.batches + 1, self.total + images, self.baseline + found[0]
+        self.total, self.baseline = self.total + images, self.baseline + found[0]
         for cut, correct in zip(self.cuts, found[1:], strict=True):
             cut.correct += correct
         if self.path is not None:
-            state = {name: getattr(self, name) for name in ("identity", "batches", "total", "baseline")}
-            partial = self.path.with_suffix(f".{os.getpid()}.partial")
+            state = {name: getattr(self, name) for name in ("identity", "seen", "total", "baseline")}
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(state | {"correct": [cut.correct for cut in self.cuts]}))
-            os.replace(partial, self.path)
+            with replacing(self.path) as partial:
+                partial.write_text(json.dumps(state | {"correct": [cut.correct for cut in self.cuts]}))
 
 
-def identity(model: nn.Module, cuts: Sequence[Cut]) -> str:
-    """What must agree for a checkpoint to be gone on from: the weights and the list of cuts."""
+def identity(model: nn.Module, cuts: Sequence[Cut], compute: Compute) -> str:
+    """What must agree for a checkpoint to be gone on from: the weights, the cuts, and the number format."""
     weights = digest({name: tensor.detach().cpu() for name, tensor in stored(model).items()})
-    return json.dumps([weights, [[cut.layer, cut.criterion, cut.rate] for cut in cuts]])
+    return json.dumps([weights, str(compute.dtype), [[cut.layer, cut.criterion, cut.rate, cut.stays] for cut in cuts]])
 
 
 def length(batches: Iterable) -> int | None:

@@ -5,7 +5,7 @@ its weights on that map set to zero. (Zeroing the filter itself is not the same:
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -35,7 +35,7 @@ def prune(model: M, plan: Plan) -> M:
     graph, gone = matched(model, plan)
     small = variant(model, smaller(model, graph, gone))
     masked = variant(model, silenced(model, graph, gone), share=True)
-    compare(small, masked, plan)
+    compare(small, masked, plan.inputs)
     return small
 
 
@@ -57,11 +57,11 @@ def matched(model: nn.Module, plan: Plan) -> tuple[Graph, set[int]]:
     return graph, colors_gone(graph, plan)
 
 
-def example(model: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:
+def example(model: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     """Random inputs of `shapes`, of the model's number format and device; always the same ones."""
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator).to(first.device, first.dtype) for shape in shapes]
+    return [torch.randn(*shape, generator=generator).to(first.device, first.dtype) for shape in shapes]
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -135,9 +135,9 @@ def refit(module: nn.Module) -> None:
             module.num_features = len(entries)
 
 
-def compare(small: nn.Module, masked: nn.Module, plan: Plan) -> None:
-    """Run both on one random input in eval mode; raise `SurgeryError` unless they agree."""
-    inputs = example(masked, plan.inputs)
+def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]) -> None:
+    """Run both in eval mode on one random input of these shapes; raise `SurgeryError` unless they agree."""
+    inputs = example(masked, shapes)
     with torch.no_grad(), evaluating(small), evaluating(masked):
         wanted = outputs(masked, inputs)
         try:

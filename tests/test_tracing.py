@@ -266,6 +266,17 @@ def test_what_a_forward_keeps_and_draws_is_put_back():
     assert pk.prune(model, pk.plan(graph, {"a": 0.5}))(x).shape == (1, 3)
 
 
+def test_hooks_see_no_paint():
+    def never(*_):
+        raise AssertionError("called")
+
+    model = Viewed()
+    model.a.register_forward_hook(never)
+    model.bn.register_forward_pre_hook(never)
+    assert pk.trace(model, torch.randn(1, 3, 8, 8)).free() == ["a"]
+    assert len(model.a._forward_hooks) == len(model.bn._forward_pre_hooks) == 1
+
+
 # What cannot be followed
 
 

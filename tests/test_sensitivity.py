@@ -1,0 +1,377 @@
+"""A sweep counts what pruning each layer and evaluating would count, in one pass that a kill does not hurt."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from odd_nets import ODD, PaddedBothSides, Viewed, full_disk, logits, made
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import prunekit as pk
+from prunekit.criteria import CRITERIA, Activation
+from prunekit.errors import FileError, PlanError, PrunekitError, SurgeryError
+from prunekit.train import Compute, evaluate
+
+DOUBLE = Compute(dtype=torch.float64)
+Pairs = list[tuple[Tensor, Tensor]]
+
+
+def task(name: str, images: int = 40, dtype: torch.dtype = torch.float64) -> tuple[Any, Tensor, Pairs]:
+    """A network, an example, and batches of noise with labels that the network gets right, but for a few."""
+    model, (example, *_) = made(name, dtype=dtype)
+    x = torch.randn(images, *example.shape[1:], dtype=dtype)
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias -= logits(model(x)).mean(0)  # or one class would be the answer to everything
+        y = logits(model(x)).argmax(1)
+    y[::5] = 0
+    return model, x[:1], list(zip(x.split(16), y.split(16), strict=True))
+
+
+def one_by_one(
+    model: nn.Module, batches: Pairs, example: Tensor, table: pd.DataFrame, compute: Compute = DOUBLE, **how: Any
+) -> list[int]:
+    """What each row of `table` must say: plan, prune, evaluate."""
+    graph, correct = pk.trace(model, example), []
+    for layer, criterion, rate in zip(table.layer, table.criterion, table.rate, strict=True):
+        small = pk.prune(model, pk.plan(graph, {layer: rate}, criterion=criterion, **how))
+        correct.append(evaluate(small, batches, compute).correct)
+    return correct
+
+
+# The counts
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet20 pad", "resnet20 projection"])
+def test_counts_are_those_of_prune_and_evaluate(name: str):
+    model, example, batches = task(name)
+    table = pk.sweep(model, batches, example, rates=(0.25, 0.75), compute=DOUBLE)
+    assert table.correct.tolist() == one_by_one(model, batches, example, table)
+    assert table.correct.nunique() > 3  # or the test could not fail
+    assert set(table.total) == {40}
+    assert set(table.baseline_correct) == {evaluate(model, batches, DOUBLE).correct}
+
+
+@pytest.mark.parametrize(
+    "name, layers",
+    [
+        ("resnet20 pad", ["conv1", "layer1.1.conv2", "layer2.0.conv2", "layer3.2.conv2"]),
+        ("resnet20 projection", ["conv1", "layer2.0.downsample.0", "layer3.1.conv2"]),
+        ("vgg16", ["classifier.0"]),
+    ],
+)
+def test_tied_layers_and_linear_layers(name: str, layers: list[str]):
+    model, example, batches = task(name)
+    table = pk.sweep(model, batches, example, rates=(0.25, 0.5), layers=layers, compute=DOUBLE)
+    assert table.layer.unique().tolist() == layers
+    assert table.correct.tolist() == one_by_one(model, batches, example, table)
+
+
+ONE_INPUT = [name for name in ODD if name not in ("two inputs", "normalized")]
+
+
+@pytest.mark.parametrize("name", ONE_INPUT)
+def test_odd_networks(name: str):
+    """Among them one with an in-place ReLU on the maps that its shortcut carries, and a weight under two names."""
+    model, example, batches = task(name)
+    graph = pk.trace(model, example)
+    layers = [layer for layer in graph.layers if not set(graph.colors(layer)) & set(graph.reasons)]
+    table = pk.sweep(
+        model, batches, example, rates=(0.25,) if name == "doubled" else (0.2, 0.5), layers=layers, compute=DOUBLE
+    )
+    assert table.correct.tolist() == one_by_one(model, batches, example, table)
+
+
+def test_all_criteria_in_one_sweep():
+    model, example, batches = task("vgg16")
+    layers = ["features.0", "features.24"]
+    how = {"data": batches, "seed": 3}
+    table = pk.sweep(model, batches, example, (0.5,), CRITERIA, layers, compute=DOUBLE, **how)
+    assert table.criterion.tolist() == [*CRITERIA, *CRITERIA]
+    assert table.correct.tolist() == one_by_one(model, batches, example, table, **how)
+
+
+def test_criteria_of_ones_own():
+    def first(weight: Tensor) -> Tensor:
+        return weight.flatten(1)[:, 0]
+
+    def peak(maps: Tensor) -> Tensor:
+        return maps.flatten(2).amax(2)
+
+    model, example, batches = task("vgg16")
+    mine = [first, Activation(peak)]
+    table = pk.sweep(model, batches, example, (0.5,), mine, ["features.3"], data=batches, compute=DOUBLE)
+    assert table.criterion.tolist() == ["first", "peak"]
+    plans = [
+        pk.plan(pk.trace(model, example), {"features.3": 0.5}, criterion=c, data=[x for x, _ in batches]) for c in mine
+    ]
+    assert table.correct.tolist() == [evaluate(pk.prune(model, p), batches, DOUBLE).correct for p in plans]
+
+
+def test_in_single_precision_only_ties_differ():
+    """Every image that is counted otherwise has two logits that are equal but for rounding."""
+    model, example, batches = task("vgg16", dtype=torch.float32)
+    single = Compute()
+    table = pk.sweep(model, batches, example, rates=(0.25, 0.75), compute=single)
+    graph = pk.trace(model, example)
+    for row in table.itertuples():
+        small = pk.prune(model, pk.plan(graph, {str(row.layer): float(str(row.rate))}))
+        ties = correct = 0
+        with torch.inference_mode():
+            for x, y in batches:
+                first, second = (out := small(x)).topk(2).values.T
+                ties += int((first - second <= 1e-5 * out.abs().max()).sum())
+                correct += int((out.argmax(1) == y).sum())
+        assert abs(int(str(row.correct)) - correct) <= ties
+
+
+def test_rows_and_columns():
+    model, example, batches = task("resnet20 pad")
+    table = pk.sweep(
+        model, batches[:1], example, rates=(0.1, 0.5), criterion=["l1", "l2"], layers="layer3.*.conv1", compute=DOUBLE
+    )
+    assert list(table.columns) == [
+        "layer", "criterion", "rate", "filters", "kept", "correct", "total", "baseline_correct",
+    ]  # fmt: skip
+    layers = [f"layer3.{b}.conv1" for b in range(3)]
+    rows = [(layer, c, r, 16, k) for layer in layers for c in ("l1", "l2") for r, k in ((0.1, 14), (0.5, 8))]
+    assert list(table.iloc[:, :5].itertuples(index=False, name=None)) == rows
+
+
+def test_the_paper_sweeps_nine_rates():
+    model, example, batches = task("viewed")
+    model.a, model.bn, model.fc = (nn.Conv2d(3, 10, 3, padding=1), nn.BatchNorm2d(10), nn.Linear(40, 3))
+    table = pk.sweep(model.double(), batches, example, compute=DOUBLE)
+    assert table.kept.tolist() == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+
+
+def test_images_from_a_data_loader():
+    model, example, batches = task("vgg16", dtype=torch.float32)
+    images = TensorDataset(*(torch.cat(part) for part in zip(*batches, strict=True)))
+    loader = DataLoader(images, batch_size=16)
+    table = pk.sweep(model, loader, example, (0.5,), ["mean-l1", "l1"], ["features.0"], data=loader)
+    wanted = pk.sweep(model, batches, example, (0.5,), ["mean-l1", "l1"], ["features.0"], data=batches)
+    pd.testing.assert_frame_equal(table, wanted)
+
+
+@pytest.mark.parametrize("compute", [Compute(channels_last=True), Compute(dtype=torch.bfloat16)], ids=["last", "bf16"])
+def test_number_formats(compute: Compute):
+    """Rounding moves single images across a border, not whole rows."""
+    model, example, batches = task("vgg16", dtype=torch.float32)
+    table = pk.sweep(model, batches, example, rates=(0.5,), compute=compute)
+    correct = one_by_one(model, batches, example, table, compute)
+    assert (table.correct - pd.Series(correct)).abs().max() <= 1
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+# The model, and the images, are left alone
+
+
+def test_the_model_is_left_as_it_was():
+    model, example, batches = task("pre-activation")
+    for i, module in enumerate(model.modules()):
+        module.training = i % 2 == 0
+    before = [(id(t), t._version, t.detach().clone()) for t in model.state_dict(keep_vars=True).values()]
+    modes, numbers = [m.training for m in model.modules()], torch.get_rng_state()
+    images = [(x.clone(), y.clone()) for x, y in batches]
+    pk.sweep(model, batches, example, (0.5,), ["l1", "mean-l1", "random"], data=batches, compute=DOUBLE)
+    after = [(id(t), t._version) for t in model.state_dict(keep_vars=True).values()]
+    assert after == [(i, version) for i, version, _ in before]
+    assert all(a.equal(b) for (_, _, a), b in zip(before, model.state_dict().values(), strict=True))
+    assert [m.training for m in model.modules()] == modes
+    assert not any(m._forward_hooks for m in model.modules())
+    assert torch.get_rng_state().equal(numbers)
+    assert all(x.equal(w) and y.equal(v) for (x, y), (w, v) in zip(batches, images, strict=True))
+
+
+def test_what_comes_before_a_layer_is_computed_once():
+    model, example, batches = task("vgg16")
+    calls = []
+    model.features[0].register_forward_hook(lambda *_: calls.append("first"))
+    pk.sweep(model, batches, example, rates=(0.25, 0.5, 0.75), layers=["features.40"], compute=DOUBLE)
+    checks = 2  # the pruned and the masked network, compared on one image
+    assert len(calls) == len(batches) + checks
+
+
+# Killed and gone on
+
+
+class Deadly:
+    """Batches that kill the process before batch n is handed out."""
+
+    def __init__(self, batches: Pairs, death: int):
+        self.batches, self.death = batches, death
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for number, batch in enumerate(self.batches):
+            if number == self.death:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
+
+
+def sweep_and_die(checkpoint: str, death: int) -> None:
+    torch.set_num_threads(1)
+    model, example, batches = task("viewed")
+    pk.sweep(model, Deadly(batches, death), example, (0.2, 0.5), compute=DOUBLE, checkpoint=checkpoint)
+
+
+def test_killed_in_the_middle_it_comes_to_the_same_counts(tmp_path: Path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["prunekit", "torch._dynamo"])
+    file = tmp_path / "sweep.json"
+    for death in (1, 2):
+        process = context.Process(target=sweep_and_die, args=(str(file), death))
+        process.start()
+        process.join(300)
+        assert process.exitcode == -signal.SIGKILL
+        assert len(json.loads(file.read_text())["seen"]) == death
+    model, example, batches = task("viewed")
+    whole = pk.sweep(model, batches, example, (0.2, 0.5), compute=DOUBLE)
+    resumed = pk.sweep(model, batches, example, (0.2, 0.5), compute=DOUBLE, checkpoint=file)
+    pd.testing.assert_frame_equal(resumed, whole)
+
+
+def interrupted(file: Path, **how: Any) -> tuple[Any, Tensor, Pairs]:
+    """A checkpoint of a sweep that stopped after two of three batches, and what it swept."""
+    model, example, batches = task("viewed")
+
+    def stopping() -> Iterator[tuple[Tensor, Tensor]]:
+        yield from batches[:2]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pk.sweep(model, stopping(), example, (0.5,), compute=DOUBLE, checkpoint=file, **how)
+    return model, example, batches
+
+
+def test_counted_batches_are_not_computed_again(tmp_path: Path):
+    model, example, batches = interrupted(tmp_path / "a")
+    calls = []
+    model.a.register_forward_hook(lambda module, args, out: calls.append(len(out)))
+    table = pk.sweep(model, batches, example, (0.5,), compute=DOUBLE, checkpoint=tmp_path / "a")
+    assert [n for n in calls if n > 1] == [8, 8]  # the third batch, once as it is and once cut; the rest are checks
+    calls.clear()
+    again = pk.sweep(model, batches, example, (0.5,), compute=DOUBLE, checkpoint=tmp_path / "a")
+    assert not [n for n in calls if n > 1]
+    pd.testing.assert_frame_equal(again, table)
+
+
+@pytest.mark.parametrize("change", ["weights", "rates", "criterion", "seed", "images", "order", "fewer", "format"])
+def test_a_checkpoint_of_another_sweep(tmp_path: Path, change: str):
+    """Whatever would mix two sweeps is refused, and the file stays for the one that it belongs to."""
+    file = tmp_path / "a"
+    model, example, batches = interrupted(file, criterion="random", seed=1)
+    rates, how = (0.5,), {"criterion": "random", "seed": 1, "compute": DOUBLE}
+    before = file.read_bytes()
+    match change:
+        case "weights":
+            model.a.weight.data[0, 0, 0, 0] += 1
+        case "rates":
+            rates = (0.5, 0.2)
+        case "criterion":
+            how["criterion"] = "l1"
+        case "seed":
+            how["seed"] = 2
+        case "images":
+            batches[1][0][0, 0, 0, 0] += 1
+        case "order":
+            batches.reverse()
+        case "fewer":
+            batches = batches[:1]
+        case "format":
+            model, batches, how["compute"] = model.float(), [(x.float(), y) for x, y in batches], Compute()
+    with pytest.raises(FileError, match=r"a (is another sweep's|counted other images).*Remove it, or give this sweep"):
+        pk.sweep(model, batches, example.to(model.a.weight.dtype), rates, checkpoint=file, **how)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"identity": 1}', "\0\0", "7"])
+def test_a_damaged_checkpoint(tmp_path: Path, content: str):
+    (tmp_path / "a").write_text(content)
+    model, example, batches = task("viewed")
+    with pytest.raises(FileError, match=r"a is (damaged|another sweep's).*Remove it"):
+        pk.sweep(model, batches, example, (0.5,), compute=DOUBLE, checkpoint=tmp_path / "a")
+
+
+@pytest.mark.parametrize("part", ["seen", "total", "baseline", "correct"])
+@pytest.mark.parametrize("value", [None, "x", [1, 2, 3]], ids=str)
+def test_a_checkpoint_with_a_wrong_part(tmp_path: Path, part: str, value: object):
+    model, example, batches = interrupted(tmp_path / "a")
+    state = json.loads((tmp_path / "a").read_text())
+    (tmp_path / "a").write_text(json.dumps(state | {part: value}))
+    with pytest.raises(FileError, match="Remove it"):
+        pk.sweep(model, batches, example, (0.5,), compute=DOUBLE, checkpoint=tmp_path / "a")
+
+
+def test_a_full_disk_keeps_the_counts_so_far(tmp_path: Path):
+    model, example, batches = interrupted(tmp_path / "a")
+    before = (tmp_path / "a").read_bytes()
+    with full_disk(100), pytest.raises(FileError, match=r"a could not be written.*untouched"):
+        pk.sweep(model, batches, example, (0.5,), compute=DOUBLE, checkpoint=tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a"]  # noqa: PTH208 - hidden files count, too
+
+
+# Refused
+
+
+def test_not_one_image():
+    model, example, _ = task("viewed")
+    with pytest.raises(PrunekitError, match=r"not one image in `batches`"):
+        pk.sweep(model, [], example, (0.5,), compute=DOUBLE)
+
+
+def test_nothing_to_sweep():
+    model, example, batches = task("normalized")
+    with pytest.raises(PlanError, match=r"No conv layer of this network can lose filters alone: name the layers"):
+        pk.sweep(model, batches, example, (0.5,), compute=DOUBLE)
+
+
+@pytest.mark.parametrize(
+    "how, message",
+    [
+        ({"layers": ["aa"]}, r"no layer 'aa'\. Did you mean 'a'"),
+        ({"layers": ["fc"]}, r"'fc' cannot lose .* it reaches the network's output"),
+        ({"rates": (0.5, 1.0)}, r"rate 1.0 is not a share"),
+        ({"rates": (0.9,)}, r"rate 0.9 of 6 filters would leave none"),
+        ({"criterion": "l3"}, r"Unknown criterion 'l3'"),
+        ({"criterion": ["l1", "l1"]}, r"Two criteria are called 'l1'"),
+        ({"criterion": "mean-l1"}, r"pass images as `data`"),
+    ],
+)
+def test_refused_before_a_single_image(how: dict[str, Any], message: str):
+    model, example, _ = task("viewed")
+
+    def untouched() -> Iterator[tuple[Tensor, Tensor]]:
+        raise AssertionError("an image was asked for")
+        yield
+
+    with pytest.raises(PrunekitError, match=message):
+        pk.sweep(model, untouched(), example, **({"rates": (0.5,), "compute": DOUBLE} | how))
+
+
+class HardView(Viewed):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(nn.functional.avg_pool2d(torch.relu(self.bn(self.a(x))), 4).view(-1, 24))
+
+
+def test_a_size_in_the_forward_is_not_swept():
+    x = torch.randn(1, 3, 8, 8)
+    with pytest.raises(SurgeryError, match=r"x.size\(1\)"):
+        pk.sweep(HardView(), [(x, torch.zeros(1).long())], x, (0.5,), layers=["a"])
+
+
+def test_padding_that_moves_is_not_swept():
+    """It would run, and count the answers of another function."""
+    model, x = PaddedBothSides(), torch.randn(1, 3, 8, 8)
+    model.b.weight.data[:2] *= 0.01
+    with pytest.raises(SurgeryError, match="computes something else"):
+        pk.sweep(model, [(x, torch.zeros(1).long())], x, (0.25,), layers=["b"])
