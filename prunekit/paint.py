@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+from torch.fx.node import map_aggregate
 
 ZERO = 0  # the color of maps that are padded on and hold zeros only: it ties nothing to nothing
 
@@ -73,7 +74,7 @@ def paints(tree: Any) -> list[Paint]:
 
 def shapes_of(operation: Callable, args: Any, kwargs: Any) -> Any:
     """The result of an operation as tensors without content, on torch's meta device: shapes at no cost."""
-    bare = lambda tree: fx.node.map_aggregate(  # noqa: E731
+    bare = lambda tree: map_aggregate(  # noqa: E731
         tree, lambda v: torch.empty(v.colors.shape, device="meta") if isinstance(v, Paint) else v
     )
     args, kwargs = bare(args), bare(kwargs)

@@ -151,7 +151,8 @@ def pad(p: "Painter", operation: Callable, name: str, x: Paint, pad: Sequence[in
     spatial = max(0, x.colors.dim() - 2) * 2
     if any(pad[:spatial]):  # pixels around a map
         x = Paint(along(p.per_channel(x), 1, (*x.colors.shape[:2], *out.shape[2:])))
-    narrow = squeezed(x.colors)
+    whole = [x.colors.dim() - 1 - i // 2 for i, size in enumerate(pad) if size and i >= spatial]
+    narrow = squeezed(x.colors, only=[d for d in range(x.colors.dim()) if d not in whole])
     padded = F.pad(narrow, (*[0] * spatial, *pad[spatial:]))  # whole maps: color zero
     return Paint(padded.expand(out.shape))
 

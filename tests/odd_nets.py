@@ -1,8 +1,10 @@
 """Small networks, each with one thing that makes pruning go wrong easily, and the tools that the tests share."""
 
+import random
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -298,6 +300,66 @@ class Volume(nn.Module):
         return self.fc(self.flatten(self.pool(self.b(F.relu(self.bn(self.a(x)))))))
 
 
+class Drawn(nn.Module):
+    """A network drawn at random: each step takes maps made before and makes new ones, of 8x8 pixels all."""
+
+    def __init__(self, seed: int, steps: int = 12):
+        super().__init__()
+        draw = random.Random(seed)
+        self.modules_of, self.program = nn.ModuleDict(), []
+        channels = [3]  # of each tensor so far; tensor 0 is the input
+        for step in range(steps):
+            kind = draw.choice(
+                ["conv", "conv", "conv", "bn", "act", "dw", "add", "mul", "cat", "pad", "excite", "pool"]
+            )
+            a, b = draw.randrange(len(channels)), draw.randrange(len(channels))
+            if kind in ("add", "mul"):
+                b = draw.choice([i for i, c in enumerate(channels) if c == channels[a]])
+            if kind == "pad":
+                a, b = (a, b) if channels[a] <= channels[b] else (b, a)
+            made = channels[a] + channels[b] if kind == "cat" else channels[b] if kind == "pad" else channels[a]
+            if kind == "conv":
+                made = draw.choice([4, 4, 6])
+                self.modules_of[str(step)] = conv(channels[a], made, draw.choice([1, 3]), bias=draw.random() < 0.5)
+            elif kind == "bn":
+                self.modules_of[str(step)] = nn.BatchNorm2d(made)
+            elif kind == "act":
+                self.modules_of[str(step)] = draw.choice([nn.ReLU(), nn.ReLU(inplace=True), nn.Sigmoid(), nn.SiLU()])
+            elif kind == "dw":
+                self.modules_of[str(step)] = conv(made, made, groups=made)
+            elif kind == "excite":
+                self.modules_of[str(step)] = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(made, made, 1), nn.Sigmoid())
+            elif kind == "pool":
+                self.modules_of[str(step)] = draw.choice([nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)])
+            self.program.append((kind, a, b))
+            channels.append(made)
+        self.flat = draw.random() < 0.5
+        self.fc = nn.Linear(sum(channels[-4:]) * (16 if self.flat else 1), 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = [x]
+        for step, (kind, a, b) in enumerate(self.program):
+            x, y = made[a], made[b]
+            match kind:
+                case "add":
+                    x = x + y
+                case "mul":
+                    x = x * y
+                case "cat":
+                    x = torch.cat([x, y], 1)
+                case "pad":
+                    x = y + F.pad(x, (0, 0, 0, 0, 0, y.size(1) - x.size(1)))
+                case "excite":
+                    x = x * self.modules_of[str(step)](x)
+                case "act":
+                    x = self.modules_of[str(step)](x + 0)  # in place on a tensor of its own
+                case _:
+                    x = self.modules_of[str(step)](x)
+            made.append(x)
+        x = torch.cat(made[-4:], 1)
+        return self.fc(F.avg_pool2d(x, 2).flatten(1) if self.flat else x.mean((2, 3)))
+
+
 ODD: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "gray": (Gray, ((1, 1, 8, 8),)),
     "viewed": (Viewed, ((1, 3, 8, 8),)),
@@ -326,12 +388,13 @@ PAPER: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = 
     "resnet20 pad": (lambda: pk.nets.resnet20("pad", width=1 / 4), ((1, 3, 32, 32),)),
     "resnet20 projection": (lambda: pk.nets.resnet20("projection", width=1 / 4), ((1, 3, 32, 32),)),
 }
+DRAWN = {f"drawn {seed}": (partial(Drawn, seed), ((1, 3, 8, 8),)) for seed in range(20)}
 ALL = PAPER | ODD
 
 
 def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Any, list[Tensor]]:
     """The network of that name in eval mode, with random weights and BN statistics, and an input of two images."""
-    builder, shapes = ALL[name]
+    builder, shapes = (ALL | DRAWN)[name]
     torch.manual_seed(seed)
     model = builder().to(dtype).eval()
     return randomize(model), [torch.randn(2, *shape[1:], dtype=dtype) for shape in shapes]

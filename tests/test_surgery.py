@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_nets import (
     ALL,
+    DRAWN,
     PaddedBothSides,
     Viewed,
     ZeroConcatenated,
@@ -93,7 +94,7 @@ def test_pruned_equals_masked(name: str, seed: int):
     assert agree(small, masked, 1e-10)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL | DRAWN)
 def test_pruned_equals_what_the_contract_says(name: str):
     changed = False
     for seed in (1, 2):
@@ -104,7 +105,8 @@ def test_pruned_equals_what_the_contract_says(name: str):
             assert agree(logits(pk.prune(model, plan)(*inputs)), wanted, 1e-10)
             assert agree(logits(pk.mask(model, plan)(*inputs)), wanted, 1e-10)
             changed |= not agree(logits(model(*inputs)), wanted, 1e-6)
-    assert changed != (name == "normalized")  # all but that one can lose something, and then compute something else
+    if name in ALL:  # all but one can lose something, and then compute something else
+        assert changed != (name == "normalized")
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet20 pad", "resnet20 projection", "depthwise", "doubled"])

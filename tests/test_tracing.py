@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from odd_nets import ALL, ODD, Depthwise, Tied, Viewed, conv, depthwise, made, probe
+from odd_nets import ALL, DRAWN, ODD, Depthwise, Tied, Viewed, conv, depthwise, made, probe
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,7 +85,7 @@ def test_each_frozen_filter_has_its_reason(name: str):
     assert {layer for layer, _ in filters(graph, frozen=True)} >= {layer for n, layer in FROZEN if n == name}
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL | DRAWN)
 def test_poison_arrives_where_the_dye_arrived(name: str):
     """A filter's map is NaN: the places it reaches, and the filters that reach the same places, are the unit."""
     model, inputs, graph = traced(name)
