@@ -37,6 +37,8 @@ def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
     `PlanError` where the builder makes another network.
     """
     plans, state = read(Path(path))
+    if isinstance(builder, nn.Module):
+        raise PlanError("load takes a function that builds the network, such as pk.nets.vgg16, not a network.")
     model = builder()
     try:
         for plan in plans:

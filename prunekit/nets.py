@@ -108,6 +108,8 @@ class ResNet(nn.Module):
 
 def scaled(filters: int, width: float) -> int:
     """`filters` times `width`, to the nearest integer, at least one."""
+    if not 0 < width < float("inf"):
+        raise PrunekitError(f"width {width} is not a factor for the number of filters; take one above 0.")
     return max(1, round(filters * width))
 
 

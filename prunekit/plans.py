@@ -103,6 +103,8 @@ def plan(
     Raises `PlanError` for a layer that is not there, a rate outside [0, 1), a layer that would be left empty or cannot
     lose as much, two named layers that are tied, and scores that are not finite.
     """
+    if not isinstance(graph, Graph):
+        raise PlanError(f"plan takes what pk.trace(model, example) returns, not a {type(graph).__name__}.")
     if strategy not in STRATEGIES:
         raise PlanError(f"Strategy {strategy!r} is unknown; take 'independent' or 'greedy'.")
     fixed = checked_counts(graph, expand(graph, keep or {}))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .errors import SurgeryError, line_of
+from .errors import PlanError, SurgeryError, line_of
 from .modes import evaluating
 from .plans import Plan, colors_gone
 from .rules import BATCH_NORMS, CONVS
@@ -50,6 +50,8 @@ def mask(model: M, plan: Plan) -> M:
 
 def matched(model: nn.Module, plan: Plan) -> tuple[Graph, set[int]]:
     """The graph of `model` and the colors that `plan` removes from it."""
+    if not isinstance(plan, Plan):
+        raise PlanError(f"A network is cut by what pk.plan(...) returns, not by a {type(plan).__name__}.")
     if plan.graph is not None and plan.graph.fits(model):
         graph = plan.graph
     else:

@@ -211,6 +211,12 @@ def test_the_wrong_builder(tmp_path: Path, written: bytes, builder):
         pk.load(tmp_path / "a", builder)
 
 
+def test_a_network_is_not_a_builder(tmp_path: Path, written: bytes):
+    (tmp_path / "a").write_bytes(written)
+    with pytest.raises(PlanError, match=r"takes a function that builds the network, such as pk.nets.vgg16"):
+        pk.load(tmp_path / "a", small_vgg())  # type: ignore[arg-type]
+
+
 def test_weights_of_another_shape(tmp_path: Path):
     model, _ = made("viewed", dtype=torch.float32)
     pk.save(model, [], tmp_path / "a")

@@ -147,6 +147,12 @@ def test_depths_that_are_no_resnet(depth: int):
         nets.resnet(depth)
 
 
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
+def test_widths_that_are_no_factor(width: float):
+    with pytest.raises(PrunekitError, match=r"width .* is not a factor.*take one above 0"):
+        nets.vgg16(width)
+
+
 def test_unknown_shortcut():
     with pytest.raises(PrunekitError, match=r"'conv' is unknown; take 'pad' or 'projection'"):
         nets.resnet20("conv")

@@ -329,6 +329,11 @@ def test_scores_of_another_shape():
         pk.plan(traced("vgg16"), 0.5, criterion=lambda weight: weight.sum((2, 3)))
 
 
+def test_a_plan_needs_a_graph():
+    with pytest.raises(PlanError, match=r"takes what pk.trace\(model, example\) returns, not a VGG16"):
+        pk.plan(pk.nets.vgg16(1 / 16), 0.5)  # type: ignore[arg-type]
+
+
 # Plans as text
 
 

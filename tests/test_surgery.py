@@ -153,6 +153,21 @@ def test_one_layer_by_plain_slicing():
         assert tensor.equal(wanted), name
 
 
+def test_resnet34_as_table_1_cuts_it():
+    """ResNet-34-C: a fifth of the third stage's maps, chosen by the projection; half of one first conv besides."""
+    torch.manual_seed(0)
+    model = randomize(pk.nets.resnet34(num_classes=10).eval())
+    x = torch.randn(1, 3, 64, 64)
+    plan = pk.plan(pk.trace(model, x), {"layer3.0.downsample.0": 0.2, "layer1.1.conv1": 0.5})
+    small = pk.prune(model, plan)
+    widths = {name: len(small.get_parameter(f"{name}.weight")) for name, _ in small.named_modules() if "conv" in name}
+    assert {widths[f"layer3.{b}.conv2"] for b in range(6)} == {204}
+    assert widths["layer1.1.conv1"] == 32
+    assert small.get_parameter("layer4.0.downsample.0.weight").shape[1] == 204
+    with torch.inference_mode():
+        assert agree(small(x), pk.mask(model, plan)(x), 1e-5)
+
+
 # The copy, and the original
 
 
@@ -419,6 +434,12 @@ def test_a_network_whose_output_is_not_finite():
     model.fc.weight.data.fill_(float("inf"))
     with pytest.raises(SurgeryError, match=r"not finite"):
         pk.prune(model, plan_by_hand(pk.trace(model, x), {"a": [0]}))
+
+
+@pytest.mark.parametrize("make", [pk.prune, pk.mask], ids=["prune", "mask"])
+def test_rates_are_not_a_plan(make):
+    with pytest.raises(PlanError, match=r"by what pk.plan\(...\) returns, not by a dict"):
+        make(Viewed(), {"a": 0.5})
 
 
 @pytest.mark.parametrize("make", [pk.prune, pk.mask], ids=["prune", "mask"])
