@@ -13,6 +13,8 @@ TORCH := $(shell grep -E '^(torch|torchvision)==' constraints.txt)
 OFFER := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 0 --timeout 15)
 STARTED := $(shell date +%s)
 
+# The live networks are so small that a second thread gains little, and on a busy machine costs dearly.
+export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
