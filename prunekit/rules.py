@@ -166,11 +166,10 @@ def add(p: "Painter", operation: Callable, name: str, a: Any, b: Any, *args, **k
 
 
 def multiply(p: "Painter", operation: Callable, name: str, a: Any, b: Any, *args, **kwargs) -> Paint:
-    """Maps that are multiplied become one; a padded map makes the product zero."""
+    """Maps that are multiplied become one; where one is padded, the product goes with the other."""
     if not (isinstance(a, Paint) and isinstance(b, Paint)):
         return with_constant(p, name, a, b, keeps_zero=True)
-    a_colors, b_colors, shape = meet(p, name, a, b)
-    return Paint(torch.where(b_colors == ZERO, b_colors, a_colors).expand(shape))
+    return add(p, operation, name, a, b)
 
 
 def with_constant(p: "Painter", name: str, a: Any, b: Any, keeps_zero: bool) -> Paint:

@@ -224,15 +224,48 @@ class PreActivation(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.bn1, self.bn2 = conv(3, 6), nn.BatchNorm2d(6), nn.BatchNorm2d(5)
-        self.a, self.b, self.relu, self.fc = conv(6, 5), conv(5, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)
+        self.stem, self.bn1, self.bn2, self.side = conv(3, 6), nn.BatchNorm2d(6), nn.BatchNorm2d(5), conv(6, 4)
+        self.a, self.b, self.relu, self.fc = conv(6, 5), conv(5, 6), nn.ReLU(inplace=True), nn.Linear(10, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn1(self.stem(x))
+        side = self.side(x)
         y = self.a(self.relu(x))  # from here on x is what the ReLU left of it
         y = self.b(self.relu(self.bn2(y)))
         y += x
-        return self.fc(y.mean((2, 3)))
+        return self.fc(torch.cat([y, side], 1).mean((2, 3)))
+
+
+class Weighted(nn.Module):
+    """Softmax over maps, which needs them all, of maps that are also added to others: neither can go."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d, self.fc = conv(3, 5), conv(3, 5), conv(5, 4), conv(5, 4), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.a(x), self.b(x)
+        shares = self.c(torch.softmax(b, 1))
+        return self.fc(torch.cat([self.d(a + b), shares], 1).mean((2, 3)))
+
+
+class PaddedProduct(nn.Module):
+    """Zero maps are multiplied with others, and others are shifted and squashed before they are added."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d = conv(3, 3), conv(3, 6), conv(6, 6), conv(6, 6)
+        self.e, self.bn, self.fc = conv(6, 4), nn.BatchNorm2d(6), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.a(x), self.b(x)
+        c = self.c(padded(a, b) * b)
+        d = self.d(c + self.bn(padded(a, c)))
+        return self.fc(self.e(d + torch.sigmoid(padded(a, d))).mean((2, 3)))
+
+
+def padded(x: Tensor, like: Tensor) -> Tensor:
+    return F.pad(x, (0, 0, 0, 0, 0, like.size(1) - x.size(1)))
 
 
 class ZeroConcatenated(nn.Module):
@@ -348,7 +381,7 @@ class Drawn(nn.Module):
                 case "cat":
                     x = torch.cat([x, y], 1)
                 case "pad":
-                    x = y + F.pad(x, (0, 0, 0, 0, 0, y.size(1) - x.size(1)))
+                    x = [y + padded(x, y), padded(x, y) * y, y + torch.sigmoid(padded(x, y))][step % 3]
                 case "excite":
                     x = x * self.modules_of[str(step)](x)
                 case "act":
@@ -379,6 +412,8 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "doubled": (Doubled, ((1, 3, 8, 8),)),
     "stacked": (Stacked, ((1, 3, 8, 8),)),
     "pre-activation": (PreActivation, ((1, 3, 8, 8),)),
+    "weighted": (Weighted, ((1, 3, 8, 8),)),
+    "padded product": (PaddedProduct, ((1, 3, 8, 8),)),
     "two inputs": (TwoInputs, ((1, 3, 8, 8), (1, 1, 8, 8))),
     "signal": (Signal, ((1, 2, 12),)),
     "volume": (Volume, ((1, 1, 8, 8, 8),)),

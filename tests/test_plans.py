@@ -189,8 +189,9 @@ def test_a_projection_decides_for_its_stage():
 def test_filters_of_one_unit_are_scored_together():
     graph = traced("doubled")  # filters i and i + 4 of b are tied
     weight = graph.model.get_parameter("b.weight").data
-    weight[:] = torch.tensor([9, 1, 5, 5, 1, 2, 5, 5.0]).view(-1, 1, 1, 1)  # sums of pairs: 10, 3, 10, 10
+    weight[:] = torch.tensor([9, 1, 6, 6, 1, 2, 6, 6.0]).view(-1, 1, 1, 1)  # sums of pairs: 10, 3, 12, 12
     assert pk.plan(graph, {"b": 0.25}).kept["b"] == (0, 2, 3, 4, 6, 7)
+    assert pk.plan(graph, {"b": 0.5}).kept["b"] == (2, 3, 6, 7)  # though filter 0 is the largest of all
     with pytest.raises(PlanError, match=r"'b': its filters go in groups, which cannot add up to 3 of 8"):
         pk.plan(graph, keep={"b": 5})
 

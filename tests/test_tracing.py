@@ -36,7 +36,9 @@ FREE = {
     "scaled": ["b"],
     "doubled": ["c"],
     "stacked": ["c"],
-    "pre-activation": ["a"],
+    "pre-activation": ["side", "a"],
+    "weighted": ["c", "d"],
+    "padded product": ["e"],
     "two inputs": ["c"],
     "signal": ["a", "b"],
     "volume": ["a", "b"],
@@ -48,6 +50,10 @@ FROZEN = {
     ("gated", "gate"): "spreads it over several maps",
     ("averaged", "a"): "mean mixes maps",
     ("normalized", "a"): "passes through norm, which prunekit does not know",
+    ("weighted", "a"): "passes through softmax, which prunekit does not know",
+    ("weighted", "b"): "passes through softmax, which prunekit does not know",
+    ("padded product", "c"): "bn turns a padded map into another constant",
+    ("padded product", "d"): "sigmoid turns padded maps into other constants",
     ("scaled", "a"): "combines it with a tensor of the network's own",
 }
 
@@ -156,6 +162,12 @@ def test_projections_end_a_stage():
     assert graph.tied("conv1") == [f"layer1.{b}.conv2" for b in range(3)]
     assert set(graph.tied("layer2.0.downsample.0")) == {f"layer2.{b}.conv2" for b in range(3)}
     assert set(graph.tied("layer3.0.downsample.0")) == {f"layer3.{b}.conv2" for b in range(3)}
+
+
+def test_zero_maps_tie_nothing_and_end_where_zero_ends():
+    """Three maps are padded to six and meet six others: by a product, after BN, and after a sigmoid."""
+    report = traced("padded product")[2].report().set_index("layer")
+    assert report.removable.to_dict() == {"a": 3, "b": 6, "c": 3, "d": 3, "e": 4, "fc": 0}
 
 
 def test_two_filters_of_one_layer_can_be_one_unit():
