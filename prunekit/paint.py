@@ -47,20 +47,20 @@ class Colors:
         a, b = self.find(a), self.find(b)
         if ZERO in (a, b) or a == b:
             return
-        keep, drop = min(a, b), max(a, b)
-        self.parent[drop] = keep
-        if drop in self.reasons:
-            self.reasons.setdefault(keep, self.reasons[drop])
+        self.parent[max(a, b)] = min(a, b)
 
     def freeze(self, colors: Iterable[int], reason: str) -> None:
-        """Nothing of these `colors` may be cut; the first reason is kept."""
+        """Nothing of these `colors`, nor of any that becomes one with them, may be cut."""
         for color in colors:
-            if self.find(color) != ZERO:
-                self.reasons.setdefault(self.find(color), reason)
+            if color != ZERO:
+                self.reasons.setdefault(color, reason)
 
-    def frozen(self, color: int) -> str | None:
-        """Why `color` may not be cut, or None."""
-        return self.reasons.get(self.find(color))
+    def frozen(self) -> dict[int, str]:
+        """The colors that may not be cut, each with the first reason given."""
+        first: dict[int, str] = {}
+        for color, reason in self.reasons.items():
+            first.setdefault(self.find(color), reason)
+        return first
 
 
 def paints(tree: Any) -> list[Paint]:

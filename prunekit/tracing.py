@@ -52,7 +52,7 @@ class Graph:
     def __init__(self, model: nn.Module, nodes: fx.Graph, inputs: tuple[Tensor, ...], painter: "Painter"):
         self.model, self.nodes, self.inputs = model, nodes, inputs
         self.axes = painter.resolved()
-        self.reasons = {painter.colors.find(c): why for c, why in painter.colors.reasons.items()}
+        self.reasons = painter.colors.frozen()
         self.layers = {
             axis.tensor.rpartition(".")[0]: axis.colors for axis in self.axes.values() if axis.role == "gives"
         }
