@@ -91,11 +91,9 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
-        stage_inputs = [widths[0], *widths[:2]]
-        for s, (inputs, filters) in enumerate(zip(stage_inputs, widths, strict=True)):
-            first = BasicBlock(inputs, filters, 1 if s == 0 else 2, "identity" if s == 0 else shortcut)
-            rest = [BasicBlock(filters, filters, 1, "identity") for _ in range(blocks - 1)]
-            self.add_module(f"layer{s + 1}", nn.Sequential(first, *rest))
+        self.layer1 = residual_stage(widths[0], widths[0], blocks, 1, "identity")
+        self.layer2 = residual_stage(widths[0], widths[1], blocks, 2, shortcut)
+        self.layer3 = residual_stage(widths[1], widths[2], blocks, 2, shortcut)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(widths[2], num_classes)
         initialize(self)
@@ -104,6 +102,12 @@ class ResNet(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))  # (N, 16, 32, 32)
         x = self.layer3(self.layer2(self.layer1(x)))  # (N, 64, 8, 8)
         return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+def residual_stage(inputs: int, filters: int, blocks: int, stride: int, shortcut: str) -> nn.Sequential:
+    """`blocks` basic blocks, of which the first changes the number and the size of the maps."""
+    first = BasicBlock(inputs, filters, stride, shortcut)
+    return nn.Sequential(first, *(BasicBlock(filters, filters, 1, "identity") for _ in range(blocks - 1)))
 
 
 def scaled(filters: int, width: float) -> int:
