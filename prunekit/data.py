@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ class Batches:
         return -(-len(self.split) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        split, device = self.split, self.split.images.device
+        split, device, augmentation = self.split, self.split.images.device, self.augmentation
         mean, std = (t.view(1, -1, 1, 1) for t in (split.mean, split.std))
         generator = torch.Generator(device).manual_seed(self.seed or 0)
         shuffled = self.seed is not None
@@ -86,8 +87,8 @@ class Batches:
         for start in range(0, len(split), self.size):
             index = slice(start, start + self.size) if order is None else order[start : start + self.size]
             images = split.images[index]
-            if self.augmentation is not None:
-                images = self.augmentation(images, generator)
+            if augmentation is not None:
+                images = augmentation(images, generator)
             yield images.float().sub_(mean).div_(std), split.labels[index]
 
 
@@ -125,7 +126,7 @@ def digits() -> Data:
     """
     from sklearn.datasets import load_digits  # takes a second; only this data set needs it
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     small = torch.from_numpy(bunch.images).float()[:, None] * (255 / 16)  # (N, 1, 8, 8), ink from 0 to 16
     images = F.interpolate(small, size=32, mode="bilinear", align_corners=False).round().to(torch.uint8)
     images, labels = images.repeat(1, 3, 1, 1), torch.from_numpy(bunch.target).long()
@@ -163,7 +164,7 @@ def cifar10_root(root: str | Path | None = None) -> Path:
 
 
 def read_cifar10(root: Path) -> list[tuple[Tensor, Tensor]]:
-    """Training and test images (N, 3, 32, 32) uint8 with labels (N,) int64, from `root`, downloaded if nothing is there."""
+    """Training and test images (N, 3, 32, 32) uint8 with labels (N,) int64; downloaded if nothing is in `root`."""
     from ._torchvision import torchvision
 
     dataset = torchvision.datasets.CIFAR10
@@ -219,7 +220,7 @@ def imagenet(root: str | Path, batch_size: int = 128, size: int = 224, workers: 
 
 
 def last_of_each_class(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Positions of all but the last `count` labels of each class, and of those: a split that needs no random numbers."""
+    """Positions of all but the last `count` labels of each class, and of those: a split without random numbers."""
     held = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         held[(labels == label).nonzero()[-count:, 0]] = True

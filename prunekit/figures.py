@@ -128,7 +128,7 @@ def filters(weight: Tensor, norms: Tensor, columns: int = 16) -> Axes:
 def images(x: Tensor, labels: Sequence[str], columns: int = 10) -> Axes:
     """Images (n, 3, H, W) in [0, 255] in rows of `columns`, each with its label above."""
     rows = -(-len(x) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(8, 1.0 * rows + 0.2), squeeze=False)
+    _, grid = plt.subplots(rows, columns, figsize=(8, 1.0 * rows + 0.2), squeeze=False)
     for ax in grid.flat:
         ax.axis("off")
     for ax, image, label in zip(grid.flat, x, labels, strict=False):

@@ -59,7 +59,7 @@ def test_the_ranking_has_the_norm_of_every_filter(job):
     table = job.ledger.table("ranking-vgg16")
     for number, layer in nets.numbered(model).items():
         weight = model.get_parameter(f"{layer}.weight").detach().double()
-        assert table.query("number == @number")["l1"].tolist() == l1(weight).tolist()
+        assert table.loc[table["number"] == number, "l1"].tolist() == l1(weight).tolist()
 
 
 def test_the_first_filters_are_those_of_the_network(job):
@@ -118,7 +118,7 @@ def test_a_setting_without_its_data_says_how_to_get_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("call", [lambda: experiments.experiment("baseline-vgg61"), lambda: setting("digit")])
 def test_unknown_names_get_the_nearest(call):
-    with pytest.raises(PrunekitError, match="Did you mean '(baseline-vgg16|digits)'"):
+    with pytest.raises(PrunekitError, match=r"Did you mean '(baseline-vgg16|digits)'"):
         call()
 
 

@@ -14,15 +14,15 @@ from prunekit.paper import claims
 def table(ledger: Ledger) -> str:
     """The claims as an HTML table; what decides each, and what would change the verdict, fold out below it."""
     rows = []
-    for claim in claims.judged(ledger).itertuples():
-        kind = str(claim.verdict).replace(" ", "-")
+    for claim, found in ((c, c.judge(ledger)) for c in claims.CLAIMS.values()):
+        kind = found.verdict.replace(" ", "-")
         rows.append(
             f'<tr id="claim-{html.escape(claim.id)}"><th scope="row">{html.escape(claim.id)}</th>'
             f"<td><p>{html.escape(claim.meaning)} <em>{html.escape(claim.place)}.</em></p>"
             f"<details><summary>what decides</summary><p>{html.escape(claim.predicate)}</p>"
             f"<p>What would change the verdict: {html.escape(claim.changes)}</p></details></td>"
-            f'<td class="verdict {kind}"><strong>{html.escape(str(claim.verdict))}</strong></td>'
-            f"<td>{html.escape(claim.numbers)}</td></tr>"
+            f'<td class="verdict {kind}"><strong>{html.escape(found.verdict)}</strong></td>'
+            f"<td>{html.escape(found.numbers)}</td></tr>"
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("name", "claim", "verdict", "measured"))
     return (

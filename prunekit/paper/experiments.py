@@ -94,7 +94,7 @@ def baseline(network: str) -> Callable[[Job], None]:
                 score = evaluate(model, Batches(getattr(data, row["split"])), exact())
                 measured = {"correct": score.correct, "total": score.total, "loss": score.loss}
                 facts = {"recipe": recipe.name, "epochs": recipe.epochs, "seconds": history["seconds"].sum()}
-                job.ledger.add(job.experiment, [row | measured | facts], ["network", "seed", "split"], run)
+                job.ledger.add(job.experiment, [{**row, **measured, **facts}], ["network", "seed", "split"], run)
         job.weights(network).parent.mkdir(parents=True, exist_ok=True)
         save(model.half(), [], job.weights(network))
 
