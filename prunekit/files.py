@@ -55,7 +55,7 @@ def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
                 f"{path} is of another network: {name!r} is {tuple(state[name].shape)} in the file and "
                 f"{tuple(tensor.shape)} in the built network. Pass the builder it was made with."
             )
-        tensor.data = state[name]
+        tensor.data = state[name].clone()  # a copy: what is read from a file need not be aligned in memory
     return model
 
 
