@@ -151,18 +151,6 @@ def history(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def share(table: pd.DataFrame, value: str, ax: Axes | None = None) -> Axes:
-    """Bars of each layer's share of a cost: `table` as `prunekit.cost` returns it, `value` "macs" or "weights"."""
-    ax = axes_for(ax)
-    shares = table[value] / table[value].sum()
-    bars = ax.bar(range(1, len(table) + 1), shares, color=KEPT)
-    ax.bar_label(bars, labels=[f"{s:.0%}" for s in shares], fontsize="x-small")
-    ax.set(xlabel="layer", ylabel=f"share of all {value}", xticks=range(1, len(table) + 1))
-    ax.grid(False, axis="x")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    return ax
-
-
 def kernel_matrix(inputs: int, filters: int, following: int, removed: Sequence[int]) -> Axes:
     """Figure 1: two layers as matrices of kernels, and what goes when filters of the first are removed.
 

@@ -68,11 +68,6 @@ def test_filters_come_largest_first_on_one_scale_with_grey_for_zero():
     assert (sheet[:, 6:8] == 0.5).all()  # filter 0: zero is grey
 
 
-def test_share_adds_up_to_one():
-    ax = figures.share(pd.DataFrame({"macs": [10, 30, 60]}), "macs")
-    assert [bar.get_height() for bar in ax.patches] == [0.1, 0.3, 0.6]
-
-
 def test_history_shows_what_was_watched_and_nothing_else():
     table = pd.DataFrame(
         {"epoch": [1, 2], "train_accuracy": [0.5, 0.7], "test_correct": [6, 8], "test_total": [10, 10]}
