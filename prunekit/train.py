@@ -44,7 +44,7 @@ class Recipe:
 
 PAPER = Recipe("paper", epochs=164, learning_rate=0.1, schedule="steps", milestones=(81, 122))
 PAPER_RETRAINING = Recipe("paper-retraining", epochs=40, learning_rate=0.001)
-SHORT = Recipe("short", epochs=20, learning_rate=0.1, schedule="one-cycle", nesterov=True, weight_decay=5e-4)
+SHORT = Recipe("short", epochs=28, learning_rate=0.1, schedule="one-cycle", nesterov=True, weight_decay=5e-4)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ SETTINGS = {
             "CIFAR-10 and the paper's networks on a short schedule: hours on two CPU cores",
             data="cifar10",
             training=SHORT,
-            retraining=Recipe("short-retraining", epochs=5, learning_rate=0.001),
+            retraining=Recipe("short-retraining", epochs=7, learning_rate=0.001),
         ),
         Setting(
             "cifar10",
