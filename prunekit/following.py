@@ -26,8 +26,9 @@ def follow(optimizer: O, model: nn.Module, small: nn.Module, plan: Plan) -> O:
 
     The contract: where the optimizer works on each entry by itself (SGD, Adam, AdamW, RMSprop, Adagrad and the like), a
     step of the result leaves the same weights and state as a step of `optimizer` on `mask(model, plan)` would leave in
-    the entries that stay. For several steps the mask has to be applied after each: the masked weights get gradients,
-    too. What looks at all entries together, such as clipping by the norm of the gradient, sees fewer of them.
+    the entries that stay, up to rounding. For several steps the mask has to be applied after each: the masked weights
+    get gradients, too. What looks at all entries together, such as clipping by the gradient's norm, sees fewer of them.
+    (Where a gradient is zero but for rounding, as that of a bias before BN, Adam makes a whole step of the rounding.)
 
     Raises `PlanError` for a parameter that is not the model's, a `small` that the plan does not make, and a state that
     is neither in the shape of its parameter nor a single number.
