@@ -256,8 +256,11 @@ def refuse_tied(graph: Graph, layers: list[str]) -> None:
 
 def weight_of(graph: Graph, layer: str, gone: set[int]) -> Tensor:
     """The weight of `layer` (filters, inputs, ...) in float64, without the inputs whose maps are `gone`."""
-    weight = graph.model.get_parameter(f"{layer}.weight").detach().double()
-    reads = graph.axes.get((f"{layer}.weight", 1))
+    name = graph.weights[layer]
+    weight = graph.model.get_parameter(name).detach().double()
+    if graph.axes[name, 0].role != "gives":  # a transposed conv
+        weight = weight.transpose(0, 1)
+    reads = next((axis for axis in graph.axes.values() if axis.tensor == name and axis.role == "reads"), None)
     if not gone or reads is None:
         return weight
     return weight[:, [i for i, color in enumerate(reads.colors) if color not in gone]]
