@@ -1,12 +1,15 @@
 """prunekit: remove whole filters from PyTorch CNNs, exactly."""
 
 from . import costs, criteria, data, ledger, nets, retraining, train
+from .budgets import plan_by_sensitivity, plan_for
 from .costs import cost, cost_of
-from .criteria import Activation, record
+from .criteria import Activation, Scores, record
 from .errors import PrunekitError
-from .files import load, plans_of, save
+from .files import load, plans_of, rebuild, save
+from .following import follow, follow_average
 from .plans import Plan, plan, plan_by_hand
 from .sensitivity import sweep
+from .shrinking import plan_zeros, shrink, shrinkable
 from .surgery import mask, prune
 from .tracing import Graph, trace
 

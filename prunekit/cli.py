@@ -91,10 +91,11 @@ def list_() -> None:
         "Experiments": {name: f"{e.title} ({e.figure})" for name, e in experiments.EXPERIMENTS.items()},
         "Settings": {name: setting.about for name, setting in settings.SETTINGS.items()},
     }
+    widest = max(len(name) for lines in sections.values() for name in lines)
     for title, lines in sections.items():
         typer.echo(f"{title}:")
         for name, line in lines.items():
-            typer.echo(f"  {name:<20}{line}")
+            typer.echo(f"  {name:<{widest + 2}}{line}")
 
 
 @app.command("costs")

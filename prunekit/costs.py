@@ -8,9 +8,9 @@ modules (nn.Conv*, nn.ConvTranspose*, nn.Linear); a matrix product written out i
 import math
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.utils import benchmark
 
 from .errors import PrunekitError
 from .plans import Plan, colors_gone
+from .surgery import tensors
 from .tracing import Graph
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -146,6 +147,58 @@ def cost_of(graph: Graph, plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(table.dtypes)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one tensor adds to a network's cost. It falls in proportion to what stays of each of the tensor's `axes`.
+
+    `axes` are the colors along those dimensions that can lose something; so the cost of a conv in the middle of a chain
+    is bilinear: kept filters times kept inputs.
+    """
+
+    tensor: str
+    full: Total
+    axes: tuple[tuple[int, ...], ...]
+
+    def left(self, gone: set[int]) -> Total:
+        """What it adds when the colors `gone` are cut out."""
+        stays = math.prod(sum(color not in gone for color in axis) for axis in self.axes)
+        size = math.prod(map(len, self.axes))
+        return Total(*(whole * stays // size for whole in astuple(self.full)))
+
+
+def parts(graph: Graph) -> list[Part]:
+    """The cost of a traced network, tensor by tensor: the sum over the parts is its `total`, and stays so after a cut.
+
+    Multiply-adds are for the example that was traced.
+    """
+    named = tensors(graph.model)
+    names = {id(tensor): name for name, tensor in named.items()}
+    axes: dict[str, list[tuple[int, ...]]] = {}
+    for axis in graph.axes.values():
+        axes.setdefault(axis.tensor, []).append(axis.colors)
+    full = {name: Total(0, 0, t.numel() * t.element_size()) for name, t in named.items()}
+    for row in cost(graph.model, graph.inputs).to_dict("records"):
+        weight = graph.model.get_submodule(row["layer"]).weight
+        name = names.get(id(weight), f"{row['layer']}.weight")  # one that is computed from others is cut by nobody
+        before = full.get(name, Total(0, 0, 0))
+        full[name] = Total(before.macs + row["macs"], before.weights + row["weights"], before.bytes)
+    return [Part(name, whole, tuple(axes.get(name, ()))) for name, whole in full.items()]
+
+
+def total_of(graph: Graph, plan: Plan) -> Total:
+    """`total` of the network that `prune` will make of a traced one by `plan`, before it is made.
+
+    Raises `PlanError` if the plan is not for this network.
+    """
+    return summed(parts(graph), colors_gone(graph, plan))
+
+
+def summed(parts: Iterable[Part], gone: set[int]) -> Total:
+    """What the `parts` of a network cost together when the colors `gone` are cut out."""
+    left = [astuple(part.left(gone)) for part in parts]
+    return Total(*map(sum, zip(*left, strict=True)))
+
+
 def total(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> Total:
     """`cost` summed over the layers, with the bytes of `size`."""
     table = cost(model, x)
@@ -154,8 +207,7 @@ def total(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> Total:
 
 def size(model: nn.Module) -> int:
     """Bytes of all parameters and buffers (biases and BN too), each tensor once however many names it has."""
-    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    return sum(t.numel() * t.element_size() for t in tensors.values())
+    return sum(t.numel() * t.element_size() for t in tensors(model).values())
 
 
 def latency(

@@ -1,7 +1,8 @@
 """Score the filters of a layer; the lowest scores are pruned first.
 
 A weight criterion is a function from a layer's weight (filters, ...) to scores (filters,). An activation criterion
-says what to take from each image's map and how to combine the images: `Activation`. Either can be your own.
+says what to take from each image's map and how to combine the images: `Activation`. Either can be your own. What
+looks at something else, at gradients say, gives its scores as they are: `Scores`.
 """
 
 import zlib
@@ -50,6 +51,25 @@ class Activation:
     combine: str = "mean"
 
 
+@dataclass(frozen=True)
+class Scores:
+    """A criterion that was worked out elsewhere: `by_layer` maps a layer's name to its scores (filters,).
+
+    `name` is what plans and tables call it.
+    """
+
+    by_layer: Mapping[str, Tensor]
+    name: str = "scores"
+
+    def of(self, layer: str) -> Tensor:
+        """The scores of `layer`. Raises `PrunekitError` with the nearest names if there are none."""
+        if layer not in self.by_layer:
+            raise PrunekitError(
+                f"Criterion {self.name!r} has no scores for layer {layer!r}.{nearest(layer, self.by_layer)}"
+            )
+        return torch.as_tensor(self.by_layer[layer]).detach()
+
+
 def map_mean(maps: Tensor) -> Tensor:
     """Mean of each map: (n, filters, ...) -> (n, filters). Signed."""
     return maps.flatten(2).mean(2)
@@ -80,22 +100,26 @@ ACTIVATION_CRITERIA: dict[str, Activation] = {
 }
 CRITERIA = (*WEIGHT_CRITERIA, "random", *ACTIVATION_CRITERIA)
 
-Criterion = str | WeightCriterion | Activation
+Criterion = str | WeightCriterion | Activation | Scores
 
 
 def name_of(criterion: Criterion) -> str:
     """What a criterion is called in plans and tables."""
     if isinstance(criterion, str):
         return criterion
+    if isinstance(criterion, Scores):
+        return criterion.name
     inner = criterion.per_image if isinstance(criterion, Activation) else criterion
     return getattr(inner, "__name__", type(inner).__name__)
 
 
 def resolve(criterion: Criterion, seed: int = 0, layer: str = "") -> WeightCriterion | Activation:
-    """The function or `Activation` that a name stands for. Others are returned as they are.
+    """The function or `Activation` that a name stands for, or that gives what `Scores` hold for `layer`.
 
     `seed` and `layer` are for "random": a layer's scores are the same ones whatever other layers are scored.
     """
+    if isinstance(criterion, Scores):
+        return lambda weight: criterion.of(layer)
     if not isinstance(criterion, str):
         return criterion
     if criterion == "random":

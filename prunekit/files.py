@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,9 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from .errors import FileError, PlanError, PrunekitError
+from .errors import FileError, PlanError, PrunekitError, SurgeryError, line_of
+from .modes import evaluating
 from .plans import Plan
-from .surgery import prune, tensors
+from .rules import CONVS
+from .surgery import example as inputs_of
+from .surgery import outputs, prune, refit, tensors
 from .writing import replacing
 
 
@@ -33,22 +36,17 @@ def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> No
 def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
     """The network in the file: build it with `builder()`, apply its plans, fill in the weights, bit for bit.
 
-    Raises `FileError` for a file that is missing, damaged, changed since it was written or not prunekit's, and
-    `PlanError` where the builder makes another network.
+    Biases that `shrink` has added are added here, too. Raises `FileError` for a file that is missing, damaged, changed
+    since it was written or not prunekit's, and `PlanError` where the builder makes another network.
     """
     plans, state = read(Path(path))
-    if isinstance(builder, nn.Module):
-        raise PlanError("load takes a function that builds the network, such as pk.nets.vgg16, not a network.")
-    model = builder()
+    model = built(builder, "load")
     try:
         for plan in plans:
             model = prune(model, plan)
     except PrunekitError as error:
         raise PlanError(f"{path} is of another network than the builder makes: {error}") from error
-    targets = stored(model)
-    for name in targets.keys() ^ state.keys():
-        side = "the file" if name in state else "the built network"
-        raise PlanError(f"{path} is of another network: {name!r} is only in {side}. Pass the builder it was made with.")
+    targets = matching(model, state, str(path))
     for name, tensor in targets.items():
         if tensor.shape != state[name].shape:
             raise PlanError(
@@ -57,6 +55,76 @@ def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
             )
         tensor.data = state[name].clone()  # a copy: what is read from a file need not be aligned in memory
     return model
+
+
+def rebuild(state: Mapping[str, Tensor], builder: Callable[[], nn.Module], *example: Tensor) -> nn.Module:
+    """The network of which `state` is the `state_dict`, from shapes alone: for pruned weights that came without a plan.
+
+    `builder()` makes the network as it was before the cut. It takes over the tensors of `state`, its layers take over
+    their sizes, and it is run once on inputs of the shapes of `example`. Which filters were removed cannot be known; it
+    does not matter unless the forward takes fixed parts of the maps. `torch.load(path, weights_only=True)` and
+    `safetensors.torch.load_file(path)` return such a `state`.
+
+    Raises `PlanError` where `state` is of another network, `SurgeryError` where the shapes do not fit one another.
+    """
+    model = built(builder, "rebuild")
+    wanted = ran(model, example, "The network that the builder makes does not run on this example")
+    matching(model, {name: state[name] for name in state if name not in aliases(model)}, "`state`")
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        new = state.get(name, tensor)
+        if new.dim() != tensor.dim() or any(a > b for a, b in zip(new.shape, tensor.shape, strict=True)):
+            raise PlanError(
+                f"`state` is of another network: {name!r} is {tuple(new.shape)} in it and {tuple(tensor.shape)} in the "
+                "built network, and a cut only makes smaller. Pass the builder it was made with."
+            )
+        tensor.data = new.detach().clone()
+    for module in model.modules():
+        refit(module)
+    got = ran(model, example, "These weights do not fit one another")
+    if [t.shape for t in got] != [t.shape for t in wanted]:
+        raise SurgeryError(
+            f"With these weights the network returns the shapes {[tuple(t.shape) for t in got]}, and as built "
+            f"{[tuple(t.shape) for t in wanted]}. Pass a builder with as many outputs; if it has them, a size is "
+            "written into the forward as a number."
+        )
+    return model
+
+
+def built(builder: Callable[[], nn.Module], caller: str) -> nn.Module:
+    """What the builder makes; a network in its place is refused."""
+    if isinstance(builder, nn.Module):
+        raise PlanError(f"{caller} takes a function that builds the network, such as pk.nets.vgg16, not a network.")
+    return builder()
+
+
+def aliases(model: nn.Module) -> set[str]:
+    """The further names, in a `state_dict`, of tensors that have several."""
+    return set(model.state_dict()) - set(stored(model))
+
+
+def ran(model: nn.Module, example: Sequence[Tensor], failure: str) -> list[Tensor]:
+    """What the model returns for an example, in eval mode and its own number format."""
+    with torch.no_grad(), evaluating(model):
+        try:
+            return outputs(model, inputs_of(model, [x.shape for x in example]))
+        except Exception as error:  # whatever a forward may raise
+            raise SurgeryError(f"{failure}: {error} {line_of(error)}") from error
+
+
+def matching(model: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The tensors of `model` that `state` shall fill, by name. Biases that only `state` has are added to `model`."""
+    modules = dict(model.named_modules())
+    for name in state.keys() - stored(model).keys():
+        layer, _, last = name.rpartition(".")
+        module, weight = modules.get(layer), state.get(f"{layer}.weight")
+        fits = weight is not None and state[name].shape == weight.shape[:1]
+        if last == "bias" and isinstance(module, (*CONVS, nn.Linear)) and module.bias is None and fits:
+            module.bias = nn.Parameter(state[name].clone(), module.weight.requires_grad)
+    targets = stored(model)
+    for name in sorted(targets.keys() ^ state.keys()):
+        side = "it" if name in state else "the built network"
+        raise PlanError(f"{source} is of another network: only {side} has {name!r}. Pass the builder it was made with.")
+    return targets
 
 
 def plans_of(path: str | Path) -> list[Plan]:

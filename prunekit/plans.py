@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .criteria import Activation, Criterion, name_of, record, resolve
+from .criteria import Activation, Criterion, Scores, name_of, record, resolve
 from .errors import PlanError
 from .tracing import Graph
 
@@ -95,10 +95,10 @@ def plan(
     that is named decides for the layers that are tied to it: name a stage's projection to choose by the projection, as
     the paper does.
 
-    `criterion` is one of `prunekit.criteria.CRITERIA`, a function from a weight (filters, ...) to scores (filters,), or
-    an `Activation`, which needs `data`: an iterable of inputs or of (input, label) pairs. `strategy` "greedy" leaves
-    kernels over maps that are already removed out of the score; "independent" counts them. `seed` is for "random",
-    which scores a layer alike alone and among others.
+    `criterion` is one of `prunekit.criteria.CRITERIA`, a function from a weight (filters, ...) to scores (filters,),
+    `Scores` that are known already, or an `Activation`, which needs `data`: an iterable of inputs or of (input, label)
+    pairs. `strategy` "greedy" leaves kernels over maps that are already removed out of the score; "independent" counts
+    them. `seed` is for "random", which scores a layer alike alone and among others.
 
     Raises `PlanError` for a layer that is not there, a rate outside [0, 1), a layer that would be left empty or cannot
     lose as much, two named layers that are tied, and scores that are not finite.
@@ -127,8 +127,9 @@ def plan(
         gone: set[int] = set()
         for layer in layers:
             scorer = resolve(criterion, seed, layer)
-            if isinstance(scorer, Activation):
-                raise PlanError("Strategy 'greedy' is about kernels; with an activation criterion take 'independent'.")
+            if isinstance(scorer, Activation) or isinstance(criterion, Scores):
+                kind = "an activation criterion" if isinstance(scorer, Activation) else "known scores"
+                raise PlanError(f"Strategy 'greedy' is about kernels; with {kind} take 'independent'.")
             kept[layer] = highest(graph, layer, scorer(weight_of(graph, layer, gone)), counts[layer])
             gone |= set(graph.layers[layer]) - {graph.layers[layer][i] for i in kept[layer]}
     exact = {layer: float(rate) for layer, rate in shares.items()}
@@ -287,7 +288,8 @@ def highest(graph: Graph, layer: str, scores: Tensor, keep: int) -> tuple[int, .
             f"Layer {layer!r} cannot lose {missing} of its {len(colors)} filters: only {removable} can go: {reason}."
         )
     lost: set[int] = set()
-    for unit in sorted(units.values(), key=lambda unit: (float(scores[unit].mean()), unit)):
+    values = scores.tolist()
+    for unit in sorted(units.values(), key=lambda unit: (sum(values[i] for i in unit) / len(unit), unit)):
         if len(lost) + len(unit) <= missing:
             lost |= set(unit)
     if len(lost) < missing:

@@ -1,27 +1,44 @@
 """The paper's experiments end to end, on a setting so small that it takes seconds."""
 
+import shutil
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 
-from prunekit import nets
+from prunekit import nets, train
 from prunekit.criteria import l1
-from prunekit.data import Batches
-from prunekit.errors import FileError, PrunekitError
-from prunekit.files import load
+from prunekit.data import Batches, Data
+from prunekit.errors import FileError, PrunekitError, TrainingError
+from prunekit.files import load, plans_of
 from prunekit.ledger import Ledger
 from prunekit.paper import experiments
-from prunekit.paper.experiments import Job
+from prunekit.paper.configurations import configuration
+from prunekit.paper.jobs import SPLITS, Job, exact
 from prunekit.paper.settings import SETTINGS, Setting, setting
+from prunekit.paper.training_experiments import epochs_of_same_compute, trained
 from prunekit.plans import plan
 from prunekit.surgery import prune
 from prunekit.tracing import trace
-from prunekit.train import evaluate
+from prunekit.train import evaluate, fastest, fit
 
 DIGITS = SETTINGS["digits"]
-TINY = replace(DIGITS, name="tiny", training=DIGITS.training.lasting(1), width={"vgg16": 0.16})
+
+
+class Tiny(Setting):
+    """A slice of the digits, one epoch, and networks that are as small as the paper's rates allow."""
+
+    def load(self) -> Data:
+        whole = super().load()
+        sizes = {"train": 128, "validation": 30, "test": 60}
+        return replace(whole, **{part: getattr(whole, part).take(slice(n)) for part, n in sizes.items()})
+
+
+TINY = Tiny(
+    "tiny", "for tests", data="digits", training=DIGITS.training.lasting(1), retraining=DIGITS.retraining.lasting(2),
+    width={"vgg16": 0.16, "resnet56": 0.625, "resnet110": 0.625}, depth={"resnet56": 14, "resnet110": 14},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +46,12 @@ def job(tmp_path_factory) -> Job:
     """All experiments, run once."""
     ledger = Ledger(tmp_path_factory.mktemp("run") / "results", "tiny")
     for name in experiments.EXPERIMENTS:
-        Job(name, ledger, TINY, seed=0, progress=False).run()
+        perform(Job(name, ledger, TINY, seed=0, progress=False))
     return Job("sensitivity-vgg16", ledger, TINY, seed=0, progress=False)
+
+
+def perform(job: Job) -> None:
+    experiments.experiment(job.experiment).code(job)
 
 
 def files(job: Job) -> dict[str, bytes]:
@@ -55,7 +76,7 @@ def test_every_epoch_of_training_is_in_the_ledger(job):
 
 
 def test_the_ranking_has_the_norm_of_every_filter(job):
-    model = job.trained("vgg16")
+    model = trained(job, "vgg16")
     table = job.ledger.table("ranking-vgg16")
     for number, layer in nets.numbered(model).items():
         weight = model.get_parameter(f"{layer}.weight").detach().double()
@@ -64,12 +85,12 @@ def test_the_ranking_has_the_norm_of_every_filter(job):
 
 def test_the_first_filters_are_those_of_the_network(job):
     table = job.ledger.table("first-filters-vgg16")
-    weight = job.trained("vgg16").get_parameter("features.0.weight")
+    weight = trained(job, "vgg16").get_parameter("features.0.weight")
     assert torch.tensor(table["weight"].to_numpy()).reshape(weight.shape).equal(weight.detach().double())
 
 
 def test_sensitivity_rows_agree_with_pruning_and_evaluating(job):
-    model, data = job.trained("vgg16"), TINY.load()
+    model, data = trained(job, "vgg16"), TINY.load()
     table = job.ledger.table("sensitivity-vgg16")
     assert len(table) == 13 * 9 * 2
     graph = trace(model, TINY.example())
@@ -83,7 +104,7 @@ def test_sensitivity_rows_agree_with_pruning_and_evaluating(job):
 def test_running_again_changes_nothing(job):
     before = files(job)
     for name in experiments.EXPERIMENTS:
-        replace(job, experiment=name).run()
+        perform(replace(job, experiment=name))
     assert files(job) == before
 
 
@@ -102,10 +123,113 @@ def test_a_sweep_that_was_stopped_between_splits_goes_on(job, tmp_path):
         half.add("sensitivity-vgg16", whole[whole["split"] == "test"].drop(columns="run"), key, run)
     (tmp_path / "weights" / "tiny").mkdir(parents=True)
     (tmp_path / "weights" / "tiny" / job.weights("vgg16").name).write_bytes(job.weights("vgg16").read_bytes())
-    replace(job, ledger=half).run()
+    perform(replace(job, ledger=half))
     found = half.table("sensitivity-vgg16")
     assert found.drop(columns="run").equals(whole.drop(columns="run"))
     assert half.origin("sensitivity-vgg16")["rows"].tolist() == [13 * 9, 13 * 9]
+
+
+@pytest.mark.parametrize("name", ["vgg16-a", "resnet56-a", "resnet56-b", "resnet110-a", "resnet110-b"])
+def test_retraining_starts_from_the_pruned_baseline(job, name):
+    """Epoch 0 is what the paper's configuration leaves of the stored baseline, before any training."""
+    chosen = TINY.configuration(name)
+    model = trained(job, configuration(name).network)
+    small = fastest().place(prune(model, plan(trace(model, TINY.example()), chosen.rates(model))))
+    table = job.ledger.table(f"retraining-{name}")
+    assert set(table["network"]) == {chosen.name}
+    for split in SPLITS:
+        rows = table[table["split"] == split]
+        assert rows["epoch"].tolist() == [0, 1, 2]
+        score = evaluate(small, Batches(getattr(TINY.load(), split)), fastest())
+        assert (score.correct, score.total) == (rows["correct"].iloc[0], rows["total"].iloc[0])
+
+
+@pytest.mark.parametrize("name", ["retraining-vgg16-a", "scratch-resnet56-b", "scratch-resnet110-b-compute"])
+def test_the_final_row_is_of_the_weights_that_are_stored(job, name):
+    network = configuration(name.split("-", 1)[1].removesuffix("-compute")).network
+    model = load(job.weights(name), lambda: TINY.build(network)).float()
+    final = job.ledger.table(f"final-{name}").set_index("split")
+    for split in SPLITS:
+        score = evaluate(model, Batches(getattr(TINY.load(), split)), exact())
+        assert (score.correct, score.total) == (final.loc[split, "correct"], final.loc[split, "total"])
+
+
+def test_the_retrained_network_has_the_widths_of_the_configuration_and_new_weights(job):
+    small = load(job.weights("retraining-vgg16-a"), lambda: TINY.build("vgg16"))
+    whole = trained(job, "vgg16")
+    names = nets.numbered(whole)
+    for number, layer in names.items():
+        before, after = (len(m.get_parameter(f"{layer}.weight")) for m in (whole, small))
+        assert after == (before // 2 if number in configuration("vgg16-a").numbers else before)
+    second, kept = names[2], plans_of(job.weights("retraining-vgg16-a"))[0].kept[names[1]]
+    before = whole.get_parameter(f"{second}.weight")[:, list(kept)]
+    after = small.get_parameter(f"{second}.weight").float()
+    assert 0 < (after - before).abs().max() < 0.1, "near what was there, and trained"
+
+
+def test_from_scratch_means_fresh_weights_in_the_same_shape(job):
+    """After one epoch the weights are still near the fresh ones that the seed draws, far from the baseline's."""
+    small = load(job.weights("scratch-vgg16-a"), lambda: TINY.build("vgg16"))
+    kept = load(job.weights("retraining-vgg16-a"), lambda: TINY.build("vgg16"))
+    fresh = TINY.build("vgg16-a", 0)
+    shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (small, kept, fresh)]
+    assert shapes[0] == shapes[1] == shapes[2]
+    first = [m.get_parameter("features.3.weight").float().flatten() for m in (fresh, small, kept)]
+    like = [torch.corrcoef(torch.stack([first[0], other]))[0, 1] for other in first[1:]]
+    assert like[0] > 0.5 > abs(like[1])
+
+
+def test_equal_compute_is_counted_in_multiply_adds(job):
+    epochs = epochs_of_same_compute(SETTINGS["cifar10"], "resnet56-b")
+    assert epochs == round(164 * 125_485_696 / 90_907_264) == 226
+    assert set(job.ledger.table("final-scratch-vgg16-a-compute")["epochs"]) == {epochs_of_same_compute(TINY, "vgg16-a")}
+
+
+@pytest.mark.parametrize("name", ["retraining-resnet56-b", "scratch-vgg16-a-compute"])
+def test_training_that_was_killed_comes_to_the_same_rows(job, tmp_path, monkeypatch, name):
+    """Killed in each epoch after the first, it goes on from the epoch before."""
+    other = replace(job, experiment=name, ledger=Ledger(tmp_path / "results", "tiny"))
+    shutil.copytree(job.weights("vgg16").parent, other.weights("vgg16").parent)
+    real, trained_epochs = train.train_epoch, []
+
+    def killed(run, data, recipe, epoch, *rest):
+        if epoch > 1 and epoch not in trained_epochs:
+            trained_epochs.append(epoch)
+            raise KeyboardInterrupt
+        return real(run, data, recipe, epoch, *rest)
+
+    monkeypatch.setattr(train, "train_epoch", killed)
+    for _ in range(len(job.ledger.table(f"losses-{name}")) - 1):
+        with pytest.raises(KeyboardInterrupt):
+            perform(other)
+        assert name not in other.ledger.experiments()
+    perform(other)
+    for table in (name, f"losses-{name}"):
+        assert other.ledger.table(table).drop(columns="run").equals(job.ledger.table(table).drop(columns="run"))
+    assert not list((tmp_path / "checkpoints").rglob("*.pt")), "the checkpoint is gone when the rows are there"
+
+
+def test_other_starting_weights_have_another_checkpoint(job):
+    assert job.checkpoint(TINY.build("vgg16-a", 0)) != job.checkpoint(TINY.build("vgg16-a", 1))
+    assert job.checkpoint(TINY.build("vgg16-a", 0)) == job.checkpoint(TINY.build("vgg16-a", 0))
+
+
+def test_a_checkpoint_of_another_network_is_refused(job, tmp_path):
+    other = Job("baseline-resnet56", Ledger(tmp_path / "results", "tiny"), TINY, 0, False)
+    file = other.file("checkpoints", "resnet56").with_suffix(".pt")
+    fit(TINY.build("vgg16"), TINY.load(), TINY.training, checkpoint=file, watch=("validation",), progress=False)
+    with pytest.raises(TrainingError, match="another run's"):
+        perform(other)
+
+
+def test_shallower_networks_go_by_their_own_name_and_skip_what_stands_for_a_skipped_block():
+    chosen = configuration("resnet56-b").shallower(20)
+    assert (chosen.name, chosen.network, chosen.title) == ("resnet20-b", "resnet20", "ResNet-20-B")
+    assert chosen.numbers == {2: 0.6, 4: 0.6, 10: 0.3, 16: 0.1}
+    assert configuration("resnet110-a").shallower(32).numbers == {2: 0.5, 4: 0.5, 6: 0.5, 8: 0.5}
+    assert configuration("resnet56-a").shallower(56).numbers == configuration("resnet56-a").numbers
+    assert DIGITS.called("resnet56-projection") == "resnet20-projection" and DIGITS.called("vgg16-a") == "vgg16-a"
+    assert DIGITS.called("resnet110-b") == DIGITS.configuration("resnet110-b").name == "resnet32-b"
 
 
 def test_a_setting_without_its_data_says_how_to_get_it(tmp_path, monkeypatch):
@@ -113,7 +237,7 @@ def test_a_setting_without_its_data_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
     job = Job("baseline-vgg16", Ledger(tmp_path / "results", "cifar10-short"), setting("cifar10-short"), 0, False)
     with pytest.raises(FileError, match="PRUNEKIT_DATA"):
-        job.run()
+        perform(job)
 
 
 @pytest.mark.parametrize("call", [lambda: experiments.experiment("baseline-vgg61"), lambda: setting("digit")])
@@ -127,8 +251,9 @@ def test_all_means_all_in_order():
 
 
 def test_settings_keep_ten_filters_in_every_layer_so_that_ninety_percent_can_go():
-    model = DIGITS.build("vgg16")
-    assert min(model.get_submodule(layer).out_channels for layer in nets.numbered(model).values()) >= 10
+    for network in ("vgg16", "resnet56", "resnet110", "resnet56-projection"):
+        model = DIGITS.build(network)
+        assert min(model.get_submodule(layer).out_channels for layer in nets.numbered(model).values()) >= 10
 
 
 def test_settings_are_reproducible():

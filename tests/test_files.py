@@ -207,7 +207,7 @@ def test_a_pickle(tmp_path: Path):
 )
 def test_the_wrong_builder(tmp_path: Path, written: bytes, builder):
     (tmp_path / "a").write_bytes(written)
-    with pytest.raises(PlanError, match=r"a is of another network than the builder makes|a is of another network: '"):
+    with pytest.raises(PlanError, match=r"a is of another network than the builder makes|a is of another network: "):
         pk.load(tmp_path / "a", builder)
 
 
@@ -220,7 +220,7 @@ def test_a_network_is_not_a_builder(tmp_path: Path, written: bytes):
 def test_weights_of_another_shape(tmp_path: Path):
     model, _ = made("viewed", dtype=torch.float32)
     pk.save(model, [], tmp_path / "a")
-    with pytest.raises(PlanError, match=r"'scale' is only in the built network|'\w+.\w+' is only in"):
+    with pytest.raises(PlanError, match=r"a is of another network: only the built network has 'b.bias'"):
         pk.load(tmp_path / "a", BUILDERS["scaled"])
     with pytest.raises(PlanError, match=r"'fc.weight' is \(3, 24\) in the file and \(7, 24\) in the built network"):
         pk.load(tmp_path / "a", lambda: with_head(BUILDERS["viewed"](), 7))

@@ -1,7 +1,7 @@
 """The paper's pruned networks as data: which layers, by the paper's numbers, lose what share of their filters."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,40 @@ class Configuration:
             raise PrunekitError(f"{self.title} prunes layer {missing[0]}, which this network does not have.")
         shortcuts = {f"layer{stage}.0.downsample.0": rate for stage, rate in self.projections.items()}
         return {names[number]: rate for number, rate in self.numbers.items()} | shortcuts
+
+    def shallower(self, depth: int) -> "Configuration":
+        """The same for a ResNet of fewer layers, for 32x32 images both.
+
+        Each of its blocks stands for a run of the paper's blocks. It is skipped where one of these is; if not, it gets
+        their rate.
+        """
+        many, few = ((layers - 2) // 6 for layers in (int(self.network.removeprefix("resnet")), depth))
+        numbers = {}
+        for stage in range(3):
+            for i in range(few):
+                run = range(stage * many + i * many // few + 1, stage * many + (i + 1) * many // few + 1)
+                rates = {self.numbers.get(2 * block) for block in run}
+                if None not in rates:
+                    numbers[2 * (stage * few + i + 1)] = max(r for r in rates if r is not None)
+        here = f"resnet{depth}"
+        return replace(
+            self,
+            name=self.name.replace(self.network, here),
+            title=self.title.replace(self.network.replace("resnet", "ResNet-"), f"ResNet-{depth}"),
+            network=here,
+            rule=f"as {self.title}, each block in place of {many / few:g} of its blocks",
+            numbers=numbers,
+        )
+
+    def fresh(self, model: nn.Module, example: Tensor) -> nn.Module:
+        """The pruned shape of `model`, which is traced on `example`, with weights drawn anew, for training it from
+        scratch: what is left of a larger network's first weights would be its larger ones."""
+        small = prune(model, plan(trace(model, example), self.rates(model)))
+        for module in small.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+        nets.initialize(small)
+        return small
 
 
 def _first_convs(blocks: Iterable[int], rate: float, skip: Iterable[int] = ()) -> dict[int, float]:
@@ -116,8 +150,7 @@ def image(network: str) -> Tensor:
 def build(name: str, **options) -> nn.Module:
     """A network of the paper with fresh weights: "vgg16", or pruned, "vgg16-a"; `options` go to the network's function.
 
-    The weights of a pruned shape are drawn anew after the cut, as for training it from scratch: what is left of a
-    larger network's first weights would be its larger ones.
+    The weights of a pruned shape are drawn anew after the cut.
     """
     if name in nets.NETWORKS:
         return nets.build(name, **options)
@@ -125,13 +158,7 @@ def build(name: str, **options) -> nn.Module:
         known = [*nets.NETWORKS, *CONFIGURATIONS]
         raise PrunekitError(f"Unknown network {name!r}; there are: {', '.join(known)}.{nearest(name, known)}")
     chosen = CONFIGURATIONS[name]
-    model = nets.build(chosen.network, **options)
-    small = prune(model, plan(trace(model, image(chosen.network)), chosen.rates(model)))
-    for module in small.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # type: ignore[operator]
-    nets.initialize(small)
-    return small
+    return chosen.fresh(nets.build(chosen.network, **options), image(chosen.network))
 
 
 def widths(name: str, **options) -> dict[int, tuple[int, int]]:

@@ -9,6 +9,9 @@ from .. import nets
 from ..data import Data, load
 from ..errors import PrunekitError, nearest
 from ..train import PAPER, PAPER_RETRAINING, SHORT, Recipe
+from .configurations import CONFIGURATIONS, Configuration, configuration
+
+PROJECTION = "-projection"  # after a ResNet's name: with 1x1 convs as shortcuts instead of padding
 
 
 @dataclass(frozen=True)
@@ -21,15 +24,41 @@ class Setting:
     training: Recipe
     retraining: Recipe
     width: dict[str, float] = field(default_factory=dict)  # by network, where it is not 1
+    depth: dict[str, int] = field(default_factory=dict)  # by ResNet, where it is not the one that its name says
 
     def load(self) -> Data:
         """The setting's images."""
         return load(self.data)
 
     def build(self, network: str, seed: int = 0) -> nn.Module:
-        """A network of this setting with the weights that `seed` draws."""
+        """A network of this setting with the weights that `seed` draws: "vgg16", "resnet56-projection", or a pruned
+        shape such as "resnet56-b"."""
         torch.manual_seed(seed)
-        return nets.build(network, width=self.width.get(network, 1.0))
+        if network in CONFIGURATIONS:
+            whole = self.unpruned(CONFIGURATIONS[network].network)
+            return self.configuration(network).fresh(whole, self.example())
+        return self.unpruned(network)
+
+    def configuration(self, name: str) -> Configuration:
+        """The configuration called `name`, for the network of this setting that takes the paper's network's place."""
+        chosen = configuration(name)
+        return chosen.shallower(self.depth[chosen.network]) if chosen.network in self.depth else chosen
+
+    def unpruned(self, network: str) -> nn.Module:
+        """A network at the setting's width and depth, with weights from torch's generator as it stands."""
+        family = network.removesuffix(PROJECTION)
+        options: dict = {"width": self.width.get(family, 1.0)}
+        if network.endswith(PROJECTION):
+            options["shortcut"] = "projection"
+        if family in self.depth:
+            return nets.resnet(self.depth[family], **options)
+        return nets.build(family, **options)
+
+    def called(self, network: str) -> str:
+        """What `network` is here, for tables: a shallower ResNet goes by its own depth, "resnet20-b" say."""
+        family, _, rest = network.partition("-")
+        here = f"resnet{self.depth[family]}" if family in self.depth else family
+        return f"{here}-{rest}" if rest else here
 
     def example(self) -> Tensor:
         """An input to trace with: one image of noise (1, 3, 32, 32)."""
@@ -50,7 +79,8 @@ SETTINGS = {
             data="digits",
             training=DIGITS,
             retraining=Recipe("digits-retraining", epochs=3, learning_rate=0.01, batch_size=64),
-            width={"vgg16": 0.25},
+            width={"vgg16": 0.25, "resnet56": 0.625, "resnet110": 0.625},
+            depth={"resnet56": 20, "resnet110": 32},
         ),
         Setting(
             "cifar10-short",

@@ -1,0 +1,328 @@
+"""Plans from a target: as much of a network as multiply-adds, weights or bytes allow.
+
+What a plan costs is known exactly before it is carried out (`costs.parts`), so nothing is cut while one is looked for.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from .costs import Part, Total, parts, summed
+from .criteria import Criterion, Scores, name_of
+from .errors import PlanError, nearest
+from .knapsack import Cost, choose
+from .plans import Plan, colors_gone, expand, highest, kept_count, plan, refuse_tied, scores
+from .tracing import Graph
+
+QUANTITIES = {"macs": "multiply-adds", "weights": "weights", "bytes": "bytes"}  # the fields of a Total
+
+
+def plan_for(
+    graph: Graph,
+    *,
+    macs: float | None = None,
+    weights: float | None = None,
+    bytes: float | None = None,
+    multiple: int = 1,
+    layers: str | Sequence[str] | None = None,
+    criterion: Criterion = "l1",
+    strategy: str = "independent",
+    data: Iterable | None = None,
+    seed: int = 0,
+) -> Plan:
+    """The plan that leaves the largest network within a budget, by one rate for all layers.
+
+    `macs`, `weights` and `bytes` say what may remain, as `cost` and `costs.total` count it: a number up to 1 is a share
+    of what there is, so 30% fewer multiply-adds are `macs=0.7`; a larger one is a count, so 2 MB are `bytes=2e6`.
+    Multiply-adds are those of the traced example: trace with one image. Bytes are those of all parameters and buffers
+    in their number formats; a file that `save` writes has a header besides. Of several budgets all are kept.
+
+    The rate is the smallest that is enough; what room it leaves goes to the first layers, a step of width each. Each
+    layer keeps a multiple of `multiple` filters, at least one multiple, or all that it has. `layers` are names or
+    patterns, by default every conv layer that is tied to no other; "*" takes all that can lose filters. Of layers that
+    are tied to each other the first decides. `criterion`, `strategy`, `data` and `seed` are those of `plan`.
+
+    Raises `PlanError` for a budget that is no number above 0 or cannot be reached (it says what can), and for a
+    `multiple` that leaves nothing to remove.
+    """
+    whole = parts_of(graph)
+    limits = checked_limits(summed(whole, set()), {"macs": macs, "weights": weights, "bytes": bytes})
+    names = deciding(graph, layers)
+    widths = {layer: allowed(graph, layer, multiple) for layer in names}
+    if all(len(choices) == 1 for choices in widths.values()):
+        most = max(len(graph.layers[layer]) for layer in names)
+        raise PlanError(
+            f"Multiples of {multiple} leave nothing to remove: the widest of these layers has {most} filters. Take a "
+            "smaller multiple."
+        )
+    values = scores(graph, names, [criterion], data, seed)[name_of(criterion)]
+    known = criterion if strategy == "greedy" else Scores(values, name_of(criterion))
+
+    def made(keep: dict[str, int]) -> Plan:
+        return plan(graph, keep=keep, criterion=known, strategy=strategy, seed=seed)
+
+    def left(keep: dict[str, int]) -> Total:
+        return summed(whole, colors_gone(graph, made(keep)))
+
+    def at(rate: Fraction) -> dict[str, int]:
+        return {layer: width_at(graph, layer, widths[layer], rate, values[layer]) for layer in names}
+
+    # Widths change at these rates only, and the larger the rate, the smaller the cost.
+    rates = sorted({1 - Fraction(k, widths[layer][-1]) for layer in names for k in widths[layer]})
+    best = bisect_left(rates, True, key=lambda rate: within(left(at(rate)), limits))
+    if best == len(rates):
+        raise unreachable(limits, left(at(rates[-1])), summed(whole, set()))
+    keep = at(rates[best])
+    for layer, wider in at(rates[best - 1]).items() if best else ():
+        if within(left(keep | {layer: wider}), limits):
+            keep[layer] = wider
+    return made(keep)
+
+
+def plan_by_sensitivity(
+    graph: Graph,
+    table: pd.DataFrame,
+    *,
+    macs: float | None = None,
+    weights: float | None = None,
+    bytes: float | None = None,
+    criterion: Criterion = "l1",
+    data: Iterable | None = None,
+    seed: int = 0,
+) -> Plan:
+    """The plan within a budget that loses the fewest images if losses add up, from what `sweep` measured.
+
+    `table` has a row per layer, criterion and rate, as `sweep` returns it; rows of other criteria than `criterion` are
+    left out. Each layer gets one of its rates there, or 0. What a rate loses is what it lost alone: the least sum is
+    found exactly, but that losses add up is a guess, which is good for small cuts only. Costs do not add up, as a layer
+    is also cheaper for each map that it no longer reads; they are the exact ones of the whole plan.
+
+    For widths in multiples of 8 pass the rows with such `kept`: `table[table["kept"] % 8 == 0]`.
+    Budgets, `criterion`, `data` and `seed` are those of `plan_for`. `plan(graph, found.rates, strategy="greedy")` takes
+    the same rates with another strategy.
+
+    Raises `PlanError` for a table of another network or with two rows for one cut, and for a budget that is no number
+    above 0 or cannot be reached; it says what can.
+    """
+    whole = parts_of(graph)
+    limits = checked_limits(summed(whole, set()), {"macs": macs, "weights": weights, "bytes": bytes})
+    lost = losses(table, criterion)
+    for layer, options in lost.items():
+        check_layer(graph, table, layer, list(options))
+    names = [layer for layer in graph.layers if layer in lost]  # in forward order
+    refuse_tied(graph, names)
+    values = scores(graph, names, [criterion], data, seed)[name_of(criterion)]
+    kept = [[kept_count(layer, len(graph.layers[layer]), rate) for rate in lost[layer]] for layer in names]
+    gone = [[cut(graph, layer, values[layer], k) for k in each] for layer, each in zip(names, kept, strict=True)]
+    most = {color for options in gone for color in max(options, key=len)}
+    if not within(summed(whole, most), limits):
+        raise unreachable(limits, summed(whole, most), summed(whole, set()))
+    costs = [priced(whole, quantity, gone) for quantity in limits]
+    found = choose([np.array(list(lost[layer].values())) for layer in names], costs, list(limits.values()))
+    assert found is not None  # the largest cuts are within the limits
+    rates = {layer: list(lost[layer])[option] for layer, option in zip(names, found, strict=True)}
+    return plan(graph, rates, criterion=Scores(values, name_of(criterion)), seed=seed)
+
+
+def added_loss(table: pd.DataFrame, rates: Mapping[str, float], criterion: Criterion = "l1") -> int:
+    """How many images fewer are right in `sweep`'s `table` if each layer's loss at its rate in `rates` is added up.
+
+    Raises `PlanError` where the table does not have a rate of `rates`.
+    """
+    lost, total = losses(table, criterion), 0
+    for layer, rate in rates.items():
+        if layer not in lost:
+            raise PlanError(f"The table has no layer {layer!r}.{nearest(layer, lost)}")
+        if rate not in lost[layer]:
+            known = ", ".join(f"{rate:g}" for rate in lost[layer])
+            raise PlanError(f"The table has no rate {rate} for layer {layer!r}, only {known}.")
+        total += lost[layer][rate]
+    return total
+
+
+# Budgets
+
+
+def parts_of(graph: Graph) -> list[Part]:
+    """`costs.parts`, of a graph only."""
+    if not isinstance(graph, Graph):
+        raise PlanError(f"A budget needs what pk.trace(model, example) returns, not a {type(graph).__name__}.")
+    return parts(graph)
+
+
+def checked_limits(before: Total, wanted: Mapping[str, float | None]) -> dict[str, int]:
+    """The budgets given, as counts."""
+    limits = {}
+    for name, value in wanted.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real) or not (0 < value <= 1 or value == value // 1 > 1):
+            raise PlanError(
+                f"Budget {name}={value!r}: say what may remain, a share from above 0 up to 1, or a whole number of "
+                f"{QUANTITIES[name]}."
+            )
+        share = Fraction(float(value)).limit_denominator(10**6)  # what a person means by 0.7
+        limits[name] = math.floor(share * getattr(before, name)) if value <= 1 else int(value)
+    if not limits:
+        raise PlanError("There is no budget: give at least one of macs, weights and bytes.")
+    return limits
+
+
+def within(left: Total, limits: Mapping[str, int]) -> bool:
+    """Whether no budget is exceeded."""
+    return all(getattr(left, name) <= limit for name, limit in limits.items())
+
+
+def unreachable(limits: Mapping[str, int], least: Total, before: Total) -> PlanError:
+    """The refusal of budgets below what is `least`."""
+    missed = [
+        f"{limit:,} {QUANTITIES[name]} cannot be reached: with the largest cut of each layer {getattr(least, name):,} "
+        f"of {getattr(before, name):,} remain ({getattr(least, name) / getattr(before, name):.4f})."
+        for name, limit in limits.items()
+        if getattr(least, name) > limit
+    ]
+    return PlanError(f"Budget: {' '.join(missed)} Allow more, or name more layers.")
+
+
+# One rate
+
+
+def deciding(graph: Graph, layers: str | Sequence[str] | None) -> list[str]:
+    """The layers to choose filters of, in forward order: the first of those that share some."""
+    if layers is None:
+        names = graph.free()
+    else:
+        wanted = [layers] if isinstance(layers, str) else list(layers)
+        for name in wanted:
+            if name in graph.layers and not removable(graph, name):
+                raise PlanError(f"Layer {name!r} can lose no filter: {graph.reasons[graph.layers[name][0]]}.")
+        found = expand(graph, dict.fromkeys(wanted))
+        names = [layer for layer in graph.layers if layer in found and removable(graph, layer)]
+    decided: set[int] = set()
+    chosen = []
+    for layer in names:
+        colors = set(removable(graph, layer))
+        if decided.isdisjoint(colors):
+            chosen.append(layer)
+        decided |= colors
+    if not chosen:
+        raise PlanError("No layer here can lose filters: name some that can. graph.report() lists them.")
+    return chosen
+
+
+def removable(graph: Graph, layer: str) -> list[int]:
+    """The colors of the filters of `layer` that are not frozen."""
+    return [color for color in graph.colors(layer) if color not in graph.reasons]
+
+
+def allowed(graph: Graph, layer: str, multiple: int) -> list[int]:
+    """How many filters `layer` may keep, ascending: multiples of `multiple`, or all."""
+    if isinstance(multiple, bool) or not isinstance(multiple, Integral) or multiple < 1:
+        raise PlanError(f"multiple={multiple!r} is not a number of filters; take 1, 8, 16 or the like.")
+    n = len(graph.layers[layer])
+    least = max(1, n - len(removable(graph, layer)))
+    return [k for k in range(int(multiple), n, int(multiple)) if k >= least] + [n]
+
+
+def width_at(graph: Graph, layer: str, widths: Sequence[int], rate: Fraction, values: Tensor) -> int:
+    """The largest of `widths` up to what `rate` leaves, the smallest if there is none.
+
+    Not all widths can be had: filters may go in groups, or take all maps of another layer along.
+    """
+    below = bisect_right(widths, math.floor(widths[-1] * (1 - rate)))
+    for k in (*reversed(widths[:below]), *widths[below:-1]):
+        try:
+            gone = cut(graph, layer, values, k)
+        except PlanError:
+            continue
+        if not any(gone.issuperset(axis.colors) for axis in graph.axes.values()):
+            return k
+    return widths[-1]
+
+
+def cut(graph: Graph, layer: str, values: Tensor, keep: int) -> set[int]:
+    """The colors that go when `layer` keeps the `keep` filters that score the highest of `values`."""
+    colors = graph.layers[layer]
+    stays = highest(graph, layer, values, keep)
+    return set(colors) - {colors[i] for i in stays}
+
+
+# Rates by sensitivity
+
+
+def losses(table: pd.DataFrame, criterion: Criterion) -> dict[str, dict[float, int]]:
+    """For each layer of a sweep its rates, 0 among them, and how many images fewer each alone gets right."""
+    columns = ("layer", "criterion", "rate", "correct", "total", "baseline_correct")
+    if missing := [column for column in columns if column not in table]:
+        raise PlanError(f"The table has no column {missing[0]!r}: pass what pk.sweep returns.")
+    rows = table[table["criterion"] == name_of(criterion)]
+    if rows.empty:
+        known = ", ".join(map(repr, table["criterion"].unique()))
+        raise PlanError(f"The table has no rows of criterion {name_of(criterion)!r}; it has {known}.")
+    twice = rows[rows.duplicated(["layer", "rate"])]
+    if len(twice):
+        layer, rate = twice.iloc[0][["layer", "rate"]]
+        raise PlanError(f"The table has several rows for rate {rate} of layer {layer!r}: pass those of one network.")
+    if len(rows[["total", "baseline_correct"]].drop_duplicates()) > 1:
+        raise PlanError("The table's rows are counts on different images: pass those of one sweep.")
+    found: dict[str, dict[float, int]] = {}
+    for row in rows.to_dict("records"):
+        found.setdefault(row["layer"], {0.0: 0})[float(row["rate"])] = int(row["baseline_correct"] - row["correct"])
+    return found
+
+
+def check_layer(graph: Graph, table: pd.DataFrame, layer: str, rates: Sequence[float]) -> None:
+    """Refuse a table of another network."""
+    if layer not in graph.layers:
+        raise PlanError(f"The table is of another network: {graph.why_not(layer)}")
+    n = len(graph.layers[layer])
+    for row in table[table["layer"] == layer].to_dict("records"):
+        if int(row["filters"]) != n or int(row["kept"]) != kept_count(layer, n, float(row["rate"])):
+            raise PlanError(
+                f"The table is of another network: layer {layer!r} has {n} filters here, and there rate {row['rate']} "
+                f"left {row['kept']} of {row['filters']}."
+            )
+
+
+def priced(whole: Sequence[Part], quantity: str, gone: Sequence[Sequence[set[int]]]) -> Cost:
+    """A quantity of the network as a function of the option that each layer takes: the colors that are `gone` with it.
+
+    (n - a)(m - b) = nm - ma - nb + ab: what the options take off the two axes of a weight, a and b, are sums over the
+    layers, so there is a part for each option and one for each pair of options.
+    """
+    chooser = {color: layer for layer, options in enumerate(gone) for color in set().union(*options)}
+    takes = {color: np.array([color in option for option in gone[layer]]) for color, layer in chooser.items()}
+
+    def off(axis: Sequence[int]) -> dict[int, np.ndarray]:
+        """How many indices of `axis` go with each option, for each layer that decides about some."""
+        found: dict[int, np.ndarray] = {}
+        for color in axis:
+            if color in chooser:
+                found[chooser[color]] = found.get(chooser[color], 0) + takes[color].astype(np.int64)
+        return found
+
+    constant, single = 0, [np.zeros(len(options), dtype=np.int64) for options in gone]
+    pairs: dict[tuple[int, int], np.ndarray] = {}
+    for part in whole:
+        assert len(part.axes) <= 2  # a weight's filters and inputs
+        price = getattr(part.full, quantity)
+        unit = price // math.prod(map(len, part.axes))
+        constant += price
+        for axis in part.axes if unit else ():
+            for i, a in off(axis).items():
+                single[i] -= price // len(axis) * a
+        if unit and len(part.axes) == 2:
+            for i, a in off(part.axes[0]).items():
+                for j, b in off(part.axes[1]).items():
+                    if i == j:
+                        single[i] += unit * a * b
+                    else:
+                        key, both = ((i, j), np.outer(a, b)) if i < j else ((j, i), np.outer(b, a))
+                        pairs[key] = pairs.get(key, 0) + unit * both
+    return Cost(constant, single, pairs)
