@@ -128,7 +128,7 @@ def cost_of(graph: Graph, plan: Plan) -> pd.DataFrame:
 
     Raises `PlanError` if the plan is not for this network.
     """
-    table = cost(graph.model, graph.inputs)
+    table = cost_before(graph)
     kept = graph.kept(colors_gone(graph, plan))
     names = {id(tensor): name for name, tensor in graph.model.named_parameters()}  # a shared weight has one name here
     rows = []
@@ -145,6 +145,13 @@ def cost_of(graph: Graph, plan: Plan) -> pd.DataFrame:
             row |= {n: row[n] * after[0] * after[1] // (before[0] * before[1]) for n in ("macs", "weights")}
         rows.append(row)
     return pd.DataFrame(rows).astype(table.dtypes)
+
+
+def cost_before(graph: Graph) -> pd.DataFrame:
+    """`cost` of a traced network. Of the traced example only the shapes count, as in `trace`."""
+    first = next((p for p in graph.model.parameters() if p.is_floating_point()), torch.empty(0))
+    inputs = (x.to(first.device, first.dtype if x.is_floating_point() else x.dtype) for x in graph.inputs)
+    return cost(graph.model, tuple(inputs))
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ def parts(graph: Graph) -> list[Part]:
     for axis in graph.axes.values():
         axes.setdefault(axis.tensor, []).append(axis.colors)
     full = {name: Total(0, 0, t.numel() * t.element_size()) for name, t in named.items()}
-    for row in cost(graph.model, graph.inputs).to_dict("records"):
+    for row in cost_before(graph).to_dict("records"):
         weight = graph.model.get_submodule(row["layer"]).weight
         name = names.get(id(weight), f"{row['layer']}.weight")  # one that is computed from others is cut by nobody
         before = full.get(name, Total(0, 0, 0))

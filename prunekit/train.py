@@ -1,5 +1,6 @@
 """Train and evaluate: SGD by a recipe, resumable after each epoch, in the number format that the machine likes best."""
 
+import itertools
 import json
 import time
 import zipfile
@@ -135,12 +136,14 @@ def fit(
     there; the result is the same as without the interruption, since each epoch draws its random numbers from `seed`
     and its own number alone. `progress` None shows a bar on a terminal only.
 
+    Where the last batch of an epoch would be one single image, it is left out: BN over vectors cannot train on one.
+
     Raises `TrainingError` when the loss is no longer finite, or when the checkpoint is another run's.
     """
     compute = compute or Compute()
     data = data.to(compute.device)
     compute.place(model)
-    steps = len(Batches(data.train, recipe.batch_size))
+    steps = steps_of(data, recipe)
     optimizer = SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -149,7 +152,7 @@ def fit(
         weight_decay=recipe.weight_decay,
     )
     scheduler = schedule(optimizer, recipe, steps)
-    run = Run(model, optimizer, scheduler, identity(model, data, recipe, seed))
+    run = Run(model, optimizer, scheduler, identity(model, data, recipe, seed, compute))
     history = run.resume(Path(checkpoint)) if checkpoint else []
 
     hidden = None if progress is None else not progress
@@ -175,9 +178,9 @@ def train_epoch(
     run.model.train()
     loss_sum = torch.zeros((), device=compute.device)
     correct = torch.zeros((), device=compute.device, dtype=torch.long)
-    seen, lr = 0, recipe.learning_rate
+    seen, lr, steps = 0, recipe.learning_rate, steps_of(data, recipe)
     batches = Batches(data.train, recipe.batch_size, seed, data.augmentation)
-    for step, (x, y) in enumerate(batches, start=1):
+    for step, (x, y) in enumerate(itertools.islice(batches, steps), start=1):
         with compute.autocast():
             logits = run.model(compute.batch(x))
         loss = F.cross_entropy(logits.float(), y)
@@ -189,8 +192,8 @@ def train_epoch(
         loss_sum += loss.detach() * len(y)
         correct += (logits.argmax(1) == y).sum()
         seen += len(y)
-        if step % 20 == 0 or step == len(batches):  # reading a number off a GPU waits for it, so not at each step
-            finite = torch.isfinite(loss_sum) and (step < len(batches) or all_finite(run.model))
+        if step % 20 == 0 or step == steps:  # reading a number off a GPU waits for it, so not at each step
+            finite = torch.isfinite(loss_sum) and (step < steps or all_finite(run.model))
             if not finite:
                 raise TrainingError(
                     f"The loss or the weights are not finite any more: epoch {epoch}, step {step}, learning rate "
@@ -202,6 +205,12 @@ def train_epoch(
             )
         bar.update()
     return {"lr": lr, "train_loss": loss_sum.item() / seen, "train_accuracy": correct.item() / seen}
+
+
+def steps_of(data: Data, recipe: Recipe) -> int:
+    """Batches of an epoch, without a last one of one image behind others."""
+    whole, rest = divmod(len(data.train), recipe.batch_size)
+    return whole + (rest > 1 or (rest == 1 and not whole))
 
 
 def all_finite(model: nn.Module) -> bool:
@@ -223,10 +232,24 @@ def schedule(optimizer: SGD, recipe: Recipe, steps: int) -> lr_scheduler.LRSched
     raise PrunekitError(f"Recipe {recipe.name!r}: schedule {recipe.schedule!r} is not steps, one-cycle or constant.")
 
 
-def identity(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> str:
-    """What must agree for a checkpoint to be gone on from: recipe, seed, data and the shape of every tensor."""
-    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    return json.dumps({"recipe": asdict(recipe), "seed": seed, "data": data.name, "shapes": shapes}, sort_keys=True)
+def identity(model: nn.Module, data: Data, recipe: Recipe, seed: int, compute: Compute) -> dict:
+    """What must agree for a checkpoint to be gone on from: recipe, seed, data and how many images it has, the number
+    format, and the shape of every tensor."""
+    facts = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "data": data.name,
+        "images": {part: len(getattr(data, part)) for part in ("train", "validation", "test")},
+        "dtype": str(compute.dtype),
+        "shapes": {name: list(tensor.shape) for name, tensor in model.state_dict().items()},
+    }
+    return json.loads(json.dumps(facts))
+
+
+def agrees(found: object, wanted: dict) -> bool:
+    """Whether a checkpoint's identity is the `wanted` one. Earlier versions did not note images and dtype."""
+    noted = json.loads(found) if isinstance(found, str) else {}
+    return {"images": wanted["images"], "dtype": wanted["dtype"]} | noted == wanted
 
 
 @dataclass
@@ -236,14 +259,15 @@ class Run:
     model: nn.Module
     optimizer: SGD
     scheduler: lr_scheduler.LRScheduler
-    identity: str
+    identity: dict
 
     def write(self, path: Path, history: list[dict]) -> None:
         """Write everything to `path`, whole or not at all."""
         state = {part: getattr(self, part).state_dict() for part in ("model", "optimizer", "scheduler")}
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            torch.save(state | {"identity": self.identity, "history": history}, partial)
+            identity = json.dumps(self.identity, sort_keys=True)
+            torch.save(state | {"identity": identity, "history": history}, partial)
 
     def resume(self, path: Path) -> list[dict]:
         """Go back to the state in `path` if it exists; the history so far."""
@@ -256,9 +280,9 @@ class Run:
             state = torch.load(path, map_location=next(self.model.parameters()).device, weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file
             raise TrainingError(f"The checkpoint {path} cannot be read ({error}). Remove it to start again.") from error
-        if not isinstance(state, dict) or state.get("identity") != self.identity:
+        if not isinstance(state, dict) or not agrees(state.get("identity"), self.identity):
             raise TrainingError(
-                f"The checkpoint {path} is another run's: its recipe, seed, data or network differ. "
+                f"The checkpoint {path} is another run's: its recipe, seed, data, number format or network differ. "
                 "Remove it to start again, or give this run a file of its own."
             )
         for part in ("model", "optimizer", "scheduler"):

@@ -79,6 +79,14 @@ def test_weights_that_are_computed_from_others_have_their_cost():
     assert costs.summed(costs.parts(graph), set()) == costs.total(model, graph.inputs)
 
 
+def test_only_shapes_of_the_example_count():
+    model, x = pk.nets.vgg16(1 / 16).double(), torch.randn(1, 3, 32, 32)
+    graph = pk.trace(model, x)
+    chosen = plan_for(graph, macs=0.5)
+    assert costs.total_of(graph, chosen) == costs.total(pk.prune(model, chosen), x.double())
+    assert len(pk.cost_of(graph, chosen)) == 15
+
+
 # One rate
 
 

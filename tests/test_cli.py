@@ -21,6 +21,7 @@ from prunekit.errors import FileError, PrunekitError
 from prunekit.ledger import Ledger
 from prunekit.paper import experiments
 from prunekit.paper.experiments import Experiment
+from prunekit.paper.jobs import Part, Work
 
 MODEL = """
     import torch
@@ -169,14 +170,16 @@ def test_claims_from_a_ledger(tmp_path):
 def slow(monkeypatch) -> None:
     """An experiment that measures a row in 0.1 s, 100 of them, and goes on where it stopped."""
 
-    def code(job) -> None:
-        for n in range(100):
-            if job.ledger.missing("slow", [{"n": n}]):
-                with job.ledger.run(command="prunekit reproduce slow", seed=job.seed) as run:
-                    job.ledger.add("slow", [{"n": n, "seed": job.seed}], ["n"], run)
-                time.sleep(0.1)
+    def part(n: int) -> Part:
+        def code(job) -> None:
+            with job.ledger.run(command="prunekit reproduce slow", seed=job.seed) as run:
+                job.ledger.add("slow", [{"n": n, "seed": job.seed}], ["n"], run)
+            time.sleep(0.1)
 
-    monkeypatch.setitem(experiments.EXPERIMENTS, "slow", Experiment("slow", "Something slow", "no figure", code))
+        return Part("slow", {"n": n}, code, lambda setting: Work("vgg16"))
+
+    made = Experiment("slow", "Something slow", "no figure", lambda job: [part(n) for n in range(100)])
+    monkeypatch.setitem(experiments.EXPERIMENTS, "slow", made)
 
 
 def test_reproduce_stops_in_time_and_goes_on(slow, tmp_path):
@@ -194,7 +197,9 @@ def test_reproduce_says_where_the_rows_are(tmp_path, monkeypatch):
         with job.ledger.run(command="x") as run:
             job.ledger.add("quick", [{"n": 1}], ["n"], run)
 
-    monkeypatch.setitem(experiments.EXPERIMENTS, "quick", Experiment("quick", "Something quick", "no figure", code))
+    part = Part("quick", {"n": 1}, code, lambda setting: Work("vgg16"))
+    made = Experiment("quick", "Something quick", "no figure", lambda job: [part])
+    monkeypatch.setitem(experiments.EXPERIMENTS, "quick", made)
     found = cli("reproduce", "quick", "--results", tmp_path)
     assert found.exit_code == 0 and f"1 rows in {tmp_path / 'digits' / 'quick.csv'}" in found.output
     refused(cli("reproduce", "quick", "--setting", "imagenet"), "Unknown setting 'imagenet'")

@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from prunekit import nets, train
-from prunekit.criteria import l1
+from prunekit.criteria import ACTIVATION_CRITERIA, l1
 from prunekit.data import Batches, Data
 from prunekit.errors import FileError, PrunekitError, TrainingError
 from prunekit.files import load, plans_of
 from prunekit.ledger import Ledger
 from prunekit.paper import experiments
 from prunekit.paper.configurations import configuration
+from prunekit.paper.experiments import perform
 from prunekit.paper.jobs import SPLITS, Job, exact
 from prunekit.paper.settings import SETTINGS, Setting, setting
+from prunekit.paper.shortcut_experiments import FIRST, FIRSTS, SECOND
 from prunekit.paper.training_experiments import epochs_of_same_compute, trained
 from prunekit.plans import plan
 from prunekit.surgery import prune
@@ -37,7 +39,7 @@ class Tiny(Setting):
 
 TINY = Tiny(
     "tiny", "for tests", data="digits", training=DIGITS.training.lasting(1), retraining=DIGITS.retraining.lasting(2),
-    width={"vgg16": 0.16, "resnet56": 0.625, "resnet110": 0.625}, depth={"resnet56": 14, "resnet110": 14},
+    width={"vgg16": 0.16, "resnet56": 0.625, "resnet110": 0.625}, depth={"resnet56": 14, "resnet110": 20},
 )  # fmt: skip
 
 
@@ -48,10 +50,6 @@ def job(tmp_path_factory) -> Job:
     for name in experiments.EXPERIMENTS:
         perform(Job(name, ledger, TINY, seed=0, progress=False))
     return Job("sensitivity-vgg16", ledger, TINY, seed=0, progress=False)
-
-
-def perform(job: Job) -> None:
-    experiments.experiment(job.experiment).code(job)
 
 
 def files(job: Job) -> dict[str, bytes]:
@@ -207,6 +205,94 @@ def test_training_that_was_killed_comes_to_the_same_rows(job, tmp_path, monkeypa
     for table in (name, f"losses-{name}"):
         assert other.ledger.table(table).drop(columns="run").equals(job.ledger.table(table).drop(columns="run"))
     assert not list((tmp_path / "checkpoints").rglob("*.pt")), "the checkpoint is gone when the rows are there"
+
+
+SWEEPS = ("criteria-vgg16", "activations-vgg16", "projections-resnet56")
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_rows_of_other_sweeps_agree_with_pruning_and_evaluating(job, name):
+    table, data = job.ledger.table(name), TINY.load()
+    model = trained(job, "resnet56-projection" if name.startswith("proj") else "vgg16")
+    graph = trace(model, TINY.example())
+    for row in table[~table["layer"].isin(["layer1", "layer2", "layer3"])].sample(6, random_state=1).to_dict("records"):
+        made = plan(
+            graph, {row["layer"]: row["rate"]}, criterion=row["criterion"], data=Batches(data.train),
+            seed=row.get("draw", 0),
+        )  # fmt: skip
+        score = evaluate(prune(model, made), Batches(getattr(data, row["split"])))
+        assert (score.correct, score.total) == (row["correct"], row["total"]), row
+        assert len(made.kept[row["layer"]]) == row["kept"]
+
+
+def test_what_is_compared_has_been_counted(job):
+    table = job.ledger.table("criteria-vgg16")
+    cuts = 13 * 9
+    assert table.groupby(["split", "criterion", "draw"]).size().to_dict() == {
+        (split, criterion, draw): cuts
+        for split in SPLITS
+        for criterion, draw in [("l2", 0), ("largest", 0), *(("random", draw) for draw in range(3))]
+    }
+    assert set(job.ledger.table("activations-vgg16")["criterion"]) == set(ACTIVATION_CRITERIA)
+    same = [job.ledger.table(name) for name in ("sensitivity-vgg16", "criteria-vgg16", "activations-vgg16")]
+    assert pd.concat(same).groupby("split")["baseline_correct"].nunique().eq(1).all()
+    first, second = (
+        table[(table["criterion"] == "random") & (table["draw"] == d)]["correct"].to_list() for d in (0, 1)
+    )
+    assert first != second, "draws differ"
+
+
+def test_projections_cut_single_convs_and_whole_stages(job):
+    table = job.ledger.table("projections-resnet56")
+    parts = {part: set(rows["layer"]) for part, rows in table[table["split"] == "test"].groupby("part")}
+    assert parts[FIRST] == {f"layer{s}.{b}.conv1" for s in (1, 2, 3) for b in (0, 1)}
+    assert parts[SECOND] == {"conv1", "layer2.0.downsample.0", "layer3.0.downsample.0"}
+    assert parts[FIRSTS] == {"layer1", "layer2", "layer3"}
+    model, data = trained(job, "resnet56-projection"), TINY.load()
+    row = table[(table["layer"] == "layer2") & (table["rate"] == 0.3) & (table["split"] == "validation")].iloc[0]
+    small = prune(model, plan(trace(model, TINY.example()), {"layer2.*.conv1": 0.3}))
+    assert evaluate(small, Batches(data.validation)).correct == row["correct"]
+
+
+def test_greedy_and_independent(job):
+    table = job.ledger.table("greedy-vgg16")
+    assert len(table) == 9 * 2 * 2 and table["differing"].max() > 0
+    model, data = trained(job, "vgg16"), TINY.load()
+    row = table[(table["strategy"] == "greedy") & (table["rate"] == 0.5) & (table["split"] == "test")].iloc[0]
+    made = plan(trace(model, TINY.example()), 0.5, strategy="greedy")
+    assert evaluate(prune(model, made), Batches(data.test), exact()).correct == row["correct"]
+    after = job.ledger.table("retrained-greedy-vgg16")
+    assert len(after) == 3 * 2 * 2 * 3 and set(after["epoch"]) == {0, 1, 2}
+    shallow = set(nets.numbered(model).values())
+    assert set(made.kept) == shallow, "all convs are cut"
+
+
+def test_layer_by_layer_goes_through_the_layers_of_the_configuration(job):
+    for name, epochs in (("vgg16-a", 2), ("resnet56-b", 1)):
+        table = job.ledger.table(f"iterative-{name}")
+        chosen = TINY.configuration(name)
+        rows = table[table["split"] == "test"].sort_values("epoch")
+        assert rows["epoch"].tolist() == list(range(1, epochs * len(chosen.numbers) + 1))
+        layers = nets.numbered(TINY.build(configuration(name).network))
+        assert list(rows["layer"].unique()) == [layers[number] for number in sorted(chosen.numbers)]
+    assert not list(job.file("checkpoints", "x").parent.glob("iterative-*"))
+
+
+def test_every_layer_is_cut_alone_and_retrained(job):
+    table = job.ledger.table("retrained-sensitivity-vgg16")
+    assert len(table) == 13 * 2 * 2 * 3
+    model, data = trained(job, "vgg16"), TINY.load()
+    row = table[(table["number"] == 3) & (table["rate"] == 0.9) & (table["epoch"] == 0) & (table["split"] == "test")]
+    small = fastest().place(prune(model, plan(trace(model, TINY.example()), {nets.numbered(model)[3]: 0.9})))
+    assert row["correct"].item() == evaluate(small, Batches(data.test), fastest()).correct
+
+
+def test_wall_clock_measures_both_networks_of_a_pair_as_often(job):
+    table = job.ledger.table("wall-clock")
+    assert table.groupby(["pair", "network"]).size().eq(5).all() and table["pair"].nunique() == 3
+    assert (table["seconds"] > 0).all() and set(table["images"]) == {60} and set(table["batch"]) == {128}
+    macs = table.groupby(["pair", "network"])["macs"].first()
+    assert macs["vgg16-a", "vgg16-a"] < macs["vgg16-a", "vgg16"]
 
 
 def test_other_starting_weights_have_another_checkpoint(job):

@@ -1,6 +1,7 @@
 """Training follows its recipe, survives being killed, and stops when the loss is no number."""
 
 import copy
+import json
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 import prunekit as pk
 from prunekit.data import Batches, Data, crop
 from prunekit.errors import FileError, PrunekitError, TrainingError
-from prunekit.train import PAPER, PAPER_RETRAINING, SHORT, Compute, Recipe, evaluate, fit, schedule
+from prunekit.train import PAPER, PAPER_RETRAINING, SHORT, Compute, Recipe, evaluate, fit, schedule, steps_of
 
 QUICK = Recipe("quick", epochs=4, learning_rate=0.05, schedule="one-cycle", batch_size=32)
 
@@ -268,6 +269,42 @@ def test_a_checkpoint_of_another_run(tmp_path: Path, change: dict):
     ):
         fit(model, few(), change.get("recipe", replace(QUICK, epochs=1)), change.get("seed", 0), checkpoint=file)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("other", ["bfloat16", "fewer images"])
+def test_a_checkpoint_of_another_number_format_or_of_other_images(tmp_path: Path, other: str):
+    file, once = tmp_path / "a.pt", replace(QUICK, epochs=1)
+    fit(net(), few(), once, checkpoint=file, watch=())
+    data = replace(few(), train=few().train.take(slice(0, -1))) if other == "fewer images" else few()
+    compute = Compute(dtype=torch.bfloat16) if other == "bfloat16" else Compute()
+    with pytest.raises(TrainingError, match=r"a.pt is another run's"):
+        fit(net(), data, once, compute=compute, checkpoint=file, watch=())
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(tmp_path: Path):
+    """It did not note how many images there are and the number format."""
+    file, once = tmp_path / "a.pt", replace(QUICK, epochs=1)
+    fit(net(), few(), once, checkpoint=file, watch=())
+    state = torch.load(file, weights_only=True)
+    noted = json.loads(state["identity"])
+    old = {name: noted[name] for name in ("recipe", "seed", "data", "shapes")}
+    torch.save(state | {"identity": json.dumps(old, sort_keys=True)}, file)
+    assert len(fit(net(), few(), once, checkpoint=file, watch=())) == 1
+    torch.save(state | {"identity": json.dumps(old | {"seed": 7})}, file)
+    with pytest.raises(TrainingError, match=r"a.pt is another run's"):
+        fit(net(), few(), once, checkpoint=file, watch=())
+
+
+@pytest.mark.parametrize("images, steps", [(1, 1), (2, 1), (16, 1), (17, 1), (18, 2), (33, 2)])
+def test_a_last_batch_of_one_image_is_left_out(images: int, steps: int):
+    """BN over vectors refuses to train on one image."""
+    data = replace(few(), train=few().train.take(slice(0, images)))
+    recipe = replace(QUICK, epochs=1, batch_size=16, schedule="constant")
+    assert steps_of(data, recipe) == steps
+    model = pk.nets.vgg16(width=1 / 16) if images > 1 else pk.nets.resnet(8, width=1 / 4)
+    fit(model, data, recipe, watch=())
+    batches = model.classifier[1].num_batches_tracked if images > 1 else model.bn1.num_batches_tracked
+    assert batches.item() == steps
 
 
 @pytest.fixture(scope="module")

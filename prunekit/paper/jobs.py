@@ -1,6 +1,6 @@
-"""What every experiment of the paper needs: where its rows and files go, and how it counts."""
+"""What every experiment of the paper needs: its parts, where its rows and files go, and how it counts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,9 +46,11 @@ class Job:
         """What a row is about: the network as it is called in this setting, the seed, and `more`."""
         return {"network": self.setting.called(network), "seed": self.seed} | more
 
-    def missing(self, table: str, marks: Iterable[Row]) -> list[Row]:
-        """Those of `marks` for which `table` has no row yet."""
-        return self.ledger.missing(table, marks)
+    def lacks(self, part: "Part") -> bool:
+        """Whether there is no row of `part` in the ledger yet, or not the file that it leaves."""
+        return bool(self.ledger.missing(part.table, [part.mark])) or not all(
+            self.weights(n).exists() for n in part.kept
+        )
 
     def keep(self, model: nn.Module, plans: Plan | list[Plan], network: str) -> None:
         """Write the weights of `model`, which are in half precision, to the file of `network`."""
@@ -62,10 +64,44 @@ class Job:
         return self.ledger.run(command, self.seed, model, device=fastest().device)
 
 
-def add(job: Job, table: pd.DataFrame, key: list[str], run: Run) -> None:
-    """Write a table's rows, what they are about in front."""
-    front = [name for name in ("network", "seed", "split") if name in table]
-    job.ledger.add(job.experiment, table[[*front, *table.columns.difference(front, sort=False)]], key, run)
+@dataclass(frozen=True)
+class Work:
+    """What takes time: images that pass through a network or through a pruned shape of it.
+
+    `trained` forward and back, `watched` forward in the number format of training, `counted` forward in float32. A
+    part that runs half of the network on 100 images counts 50.
+    """
+
+    network: str
+    trained: float = 0
+    watched: float = 0
+    counted: float = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """What an experiment can do by itself: it is done when `table` has a row with `mark`.
+
+    `code` writes the rows with `mark` last. `work` says what that takes; `network` is the trained network that must be
+    there first, if any; `kept` names those whose weights must be there afterwards.
+    """
+
+    table: str
+    mark: Row
+    code: Callable[[Job], None]
+    work: Callable[[Setting], Work]
+    network: str | None = None
+    kept: tuple[str, ...] = ()
+
+
+Parts = Callable[[Job], list[Part]]  # an experiment, in the order in which its parts are done
+
+
+def add(job: Job, table: pd.DataFrame, key: list[str], run: Run, name: str | None = None) -> None:
+    """Write rows to the experiment's table, or to the one called `name`, what they are about in front."""
+    front = [column for column in ("network", "seed", "split", "draw") if column in table]
+    rows = table[[*front, *table.columns.difference(front, sort=False)]]
+    job.ledger.add(name or job.experiment, rows, key, run)
 
 
 def counted(model: nn.Module, split: Split, compute: Compute) -> dict[str, int | float]:

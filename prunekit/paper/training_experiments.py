@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import pandas as pd
 from torch import nn
 
 from .. import costs
@@ -13,29 +14,26 @@ from ..surgery import prune
 from ..tracing import trace
 from ..train import Recipe, evaluate, fastest, fit
 from .configurations import configuration
-from .jobs import SPLITS, Job, counted, exact, rounded
+from .jobs import SPLITS, Job, Part, Parts, Work, add, counted, exact, rounded
 from .settings import Setting
-
-Code = Callable[[Job], None]
 
 
 def trained(job: Job, network: str) -> nn.Module:
     """The trained network, from its file; it is trained first if there is none."""
     if not job.weights(network).exists():
-        baseline(network)(replace(job, experiment=f"baseline-{network}"))
+        first = replace(job, experiment=f"baseline-{network}")
+        for part in baseline(network)(first):
+            part.code(first)
     return load(job.weights(network), lambda: job.setting.build(network)).float()
 
 
-def baseline(network: str) -> Code:
+def baseline(network: str) -> Parts:
     """Train a network from scratch; keep its weights in half precision, and the accuracy of what is kept.
 
     Tables: `training-<network>`, a row per epoch; `baseline-<network>`, a row per split.
     """
 
     def code(job: Job) -> None:
-        missing = job.missing(job.experiment, [job.mark(network, split=split) for split in SPLITS])
-        if not missing and job.weights(network).exists():
-            return
         data, recipe = job.setting.load(), job.setting.training
         model = job.setting.build(network, job.seed)
         checkpoint = job.file("checkpoints", network).with_suffix(".pt")
@@ -43,50 +41,56 @@ def baseline(network: str) -> Code:
         model = rounded(model.cpu())
         with job.recording(model) as run:
             rows = history.drop(columns="seconds").assign(**job.mark(network))
+            ends = final_rows(job, model, network, recipe, history)
             job.ledger.add(f"training-{network}", rows, ["network", "seed", "epoch"], run)
-            for row in missing:
-                measured = counted(model, getattr(data, row["split"]), exact())
-                facts = {"recipe": recipe.name, "epochs": recipe.epochs, "seconds": history["seconds"].sum()}
-                job.ledger.add(job.experiment, [{**row, **measured, **facts}], ["network", "seed", "split"], run)
+            job.ledger.add(job.experiment, ends, ["network", "seed", "split"], run)
         job.keep(model, [], network)
 
-    return code
+    def parts(job: Job) -> list[Part]:
+        mark = job.mark(network, split=SPLITS[-1])
+        return [Part(job.experiment, mark, code, lambda s: training_work(s, network, s.training), kept=(network,))]
+
+    return parts
 
 
-def retraining(name: str, criterion: str = "l1", recipe: Callable[[Setting], Recipe] | None = None) -> Code:
+def retraining(name: str, criterion: str = "l1", recipe: Callable[[Setting], Recipe] | None = None) -> Parts:
     """Prune the trained baseline by the paper's configuration `name`, all layers at once, and retrain it.
 
     By l1 and the setting's retraining recipe, unless another criterion or recipe is named. Tables: see `followed`.
     """
+    network = configuration(name).network
+
+    def recipe_in(setting: Setting) -> Recipe:
+        return recipe(setting) if recipe else setting.retraining
 
     def code(job: Job) -> None:
-        if finished(job, name):
-            return
-        model = trained(job, configuration(name).network)
+        model = trained(job, network)
         rates = job.setting.configuration(name).rates(model)
         made = plan(trace(model, job.setting.example()), rates, criterion=criterion, seed=job.seed)
-        followed(job, name, prune(model, made), made, recipe(job.setting) if recipe else job.setting.retraining)
+        followed(job, name, prune(model, made), made, recipe_in(job.setting))
 
-    return code
+    return lambda job: [last_part(job, name, code, lambda s: training_work(s, network, recipe_in(s)), network)]
 
 
-def scratch(name: str, same_compute: bool = False) -> Code:
+def scratch(name: str, same_compute: bool = False) -> Parts:
     """Train the shape of configuration `name` from fresh weights, with the baseline's recipe.
 
     For as many epochs as the baseline, or, with `same_compute`, for as many as cost the baseline's multiply-adds.
     Tables: see `followed`.
     """
 
-    def code(job: Job) -> None:
-        if finished(job, name):
-            return
-        model, recipe = job.setting.build(name, job.seed), job.setting.training
-        shape = plan_of_shape(job.setting, name)
-        if same_compute:
-            recipe = recipe.lasting(epochs_of_same_compute(job.setting, name))
-        followed(job, name, model, shape, recipe)
+    def recipe_in(setting: Setting) -> Recipe:
+        recipe = setting.training
+        return recipe.lasting(epochs_of_same_compute(setting, name)) if same_compute else recipe
 
-    return code
+    def code(job: Job) -> None:
+        shape = plan_of_shape(job.setting, name)
+        followed(job, name, job.setting.build(name, job.seed), shape, recipe_in(job.setting))
+
+    def work(setting: Setting) -> Work:
+        return training_work(setting, configuration(name).network, recipe_in(setting))
+
+    return lambda job: [last_part(job, name, code, work)]
 
 
 def plan_of_shape(setting: Setting, name: str) -> Plan:
@@ -114,9 +118,18 @@ def scheduled(setting: Setting) -> Recipe:
     )
 
 
-def finished(job: Job, name: str) -> bool:
-    """Whether all rows that `followed` makes last are in the ledger."""
-    return not job.missing(f"final-{job.experiment}", [job.mark(name, split=split) for split in SPLITS])
+def training_work(setting: Setting, network: str, recipe: Recipe) -> Work:
+    """What it takes to train by `recipe` and to look at both splits after each epoch."""
+    data = setting.load()
+    held_out = len(data.validation) + len(data.test)
+    return Work(network, recipe.epochs * len(data.train), recipe.epochs * held_out, held_out)
+
+
+def last_part(
+    job: Job, name: str, code: Callable[[Job], None], work: Callable[[Setting], Work], network: str | None = None
+) -> Part:
+    """The one part of an experiment whose rows `followed` makes."""
+    return Part(f"final-{job.experiment}", job.mark(name, split=SPLITS[-1]), code, work, network)
 
 
 def followed(job: Job, name: str, model: nn.Module, shape: Plan, recipe: Recipe) -> None:
@@ -127,25 +140,42 @@ def followed(job: Job, name: str, model: nn.Module, shape: Plan, recipe: Recipe)
     on the weights that are stored. The best epoch on the test images (what the paper prints), the last, and the one
     that validation would select all follow from the first table.
     """
-    data, splits = job.setting.load(), [job.mark(name, split=split) for split in SPLITS]
-    checkpoint, compute = job.checkpoint(model), fastest()
+    checkpoint = job.checkpoint(model)
+    epochs, history = by_epoch(job, model, recipe)
+    model = rounded(model.cpu())
+    job.keep(model, shape, job.experiment)
+    with job.recording(model) as run:
+        ends = final_rows(job, model, name, recipe, history)
+        losses = history[["epoch", "lr", "train_loss", "train_accuracy"]].assign(**job.mark(name))
+        add(job, epochs.assign(**job.mark(name)), ["network", "seed", "split", "epoch"], run)
+        add(job, losses, ["network", "seed", "epoch"], run, f"losses-{job.experiment}")
+        job.ledger.add(f"final-{job.experiment}", ends, ["network", "seed", "split"], run)
+    checkpoint.unlink(missing_ok=True)
+
+
+def by_epoch(job: Job, model: nn.Module, recipe: Recipe) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train `model` in place; a table of split, epoch (from 0), correct and total, and what `fit` returns."""
+    data, compute, checkpoint = job.setting.load(), fastest(), job.checkpoint(model)
     compute.place(model)
     before = {split: evaluate(model, Batches(getattr(data, split)), compute) for split in SPLITS}
     history = fit(model, data, recipe, job.seed, compute, checkpoint, SPLITS, job.progress)
-    model = rounded(model.cpu())
-    job.keep(model, shape, job.experiment)
+    rows = [{"split": s, "epoch": 0, "correct": before[s].correct, "total": before[s].total} for s in SPLITS]
+    return pd.concat([pd.DataFrame(rows), seen(history)], ignore_index=True), history
 
-    with job.recording(model) as run:
-        epochs = []
-        for mark in splits:
-            first = before[mark["split"]]
-            seen = history[[f"{mark['split']}_correct", f"{mark['split']}_total"]].to_numpy()
-            for epoch, (correct, total) in enumerate([(first.correct, first.total), *seen.tolist()]):
-                epochs.append({**mark, "epoch": epoch, "correct": correct, "total": total})
-        losses = history[["epoch", "lr", "train_loss", "train_accuracy"]].assign(**job.mark(name))
-        facts = {"recipe": recipe.name, "epochs": recipe.epochs, "seconds": history["seconds"].sum()}
-        ends = [{**mark, **counted(model, getattr(data, mark["split"]), exact()), **facts} for mark in splits]
-        job.ledger.add(job.experiment, epochs, ["network", "seed", "split", "epoch"], run)
-        job.ledger.add(f"losses-{job.experiment}", losses, ["network", "seed", "epoch"], run)
-        job.ledger.add(f"final-{job.experiment}", ends, ["network", "seed", "split"], run)
-    checkpoint.unlink(missing_ok=True)
+
+def seen(history: pd.DataFrame) -> pd.DataFrame:
+    """The counts of a history of `fit`, which has columns for both splits, as rows: split, epoch, correct, total."""
+    counts = [
+        history[["epoch", f"{split}_correct", f"{split}_total"]]
+        .set_axis(["epoch", "correct", "total"], axis=1)
+        .assign(split=split)
+        for split in SPLITS
+    ]
+    return pd.concat(counts, ignore_index=True)
+
+
+def final_rows(job: Job, model: nn.Module, name: str, recipe: Recipe, history: pd.DataFrame) -> list[dict]:
+    """A row per split: the counts of `model` in float32, and how it was trained."""
+    data = job.setting.load()
+    facts = {"recipe": recipe.name, "epochs": recipe.epochs, "seconds": history["seconds"].sum()}
+    return [job.mark(name, split=s) | counted(model, getattr(data, s), exact()) | facts for s in SPLITS]

@@ -1,0 +1,150 @@
+"""What is regained by retraining, and when: figures 2(c) and 3, and one-shot against iterative."""
+
+import itertools
+import shutil
+
+import pandas as pd
+
+from .. import nets
+from ..plans import Plan, plan
+from ..retraining import iterative
+from ..sheets import Row
+from ..surgery import prune
+from ..tracing import trace
+from ..train import fastest
+from .configurations import configuration
+from .jobs import SPLITS, Job, Part, Parts, Work, add, counted, exact
+from .settings import Setting
+from .training_experiments import by_epoch, seen, trained, training_work
+
+RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of figure 3, before retraining
+RETRAINED = (0.5, 0.7, 0.9)  # of these, after retraining
+STRATEGIES = ("independent", "greedy")
+THIN = (0.5, 0.9)  # of figure 2(c)
+EPOCHS = 2  # that each cut of figure 2(c) is retrained
+
+
+def greedy(network: str) -> Parts:
+    """All convs pruned at one rate, by either strategy, before retraining and at some rates after it. Figure 3.
+
+    Tables: `<experiment>`, a row per strategy, rate and split, with `differing`, the number of filters that only this
+    strategy keeps; `retrained-<experiment>`, a row per strategy, rate, split and epoch from 0.
+    """
+
+    def plans(job: Job, rate: float) -> dict[str, Plan]:
+        graph = trace(trained(job, network), job.setting.example())
+        return {strategy: plan(graph, rate, strategy=strategy) for strategy in STRATEGIES}
+
+    def count(job: Job) -> None:
+        model, data, rows = trained(job, network), job.setting.load(), []
+        with job.recording(model) as run:
+            for rate in RATES:
+                made = plans(job, rate)
+                one, other = (plan.kept for plan in made.values())
+                differing = sum(len(set(one[layer]) - set(other[layer])) for layer in one)
+                for (strategy, chosen), split in itertools.product(made.items(), SPLITS):
+                    score = counted(prune(model, chosen), getattr(data, split), exact())
+                    what = {"strategy": strategy, "rate": rate, "differing": differing}
+                    rows.append(job.mark(network, split=split) | what | score)
+            add(job, pd.DataFrame(rows), ["network", "seed", "split", "strategy", "rate"], run)
+
+    def retrain(job: Job, rate: float, strategy: str) -> None:
+        small = prune(trained(job, network), plans(job, rate)[strategy])
+        key = ["network", "seed", "split", "strategy", "rate", "epoch"]
+        mark = job.mark(network, strategy=strategy, rate=rate)
+        retrained(job, small, job.setting.retraining.epochs, mark, key, f"retrained-{job.experiment}")
+
+    def part(job: Job, rate: float, strategy: str) -> Part:
+        mark = job.mark(network, strategy=strategy, rate=rate)
+        return Part(
+            f"retrained-{job.experiment}",
+            mark,
+            lambda job: retrain(job, rate, strategy),
+            lambda s: training_work(s, network, s.retraining),
+            network,
+        )
+
+    def parts(job: Job) -> list[Part]:
+        first = Part(job.experiment, job.mark(network), count, lambda s: counting(s, network), network)
+        return [first, *(part(job, rate, strategy) for rate in RETRAINED for strategy in STRATEGIES)]
+
+    return parts
+
+
+def counting(setting: Setting, network: str) -> Work:
+    """Counting every cut of figure 3 on both splits, as if each were as slow as the whole network."""
+    data = setting.load()
+    return Work(network, counted=len(RATES) * len(STRATEGIES) * (len(data.test) + len(data.validation)))
+
+
+def layer_by_layer(name: str, epochs: int) -> Parts:
+    """Configuration `name` carried out layer by layer, with `epochs` epochs of retraining after each. Section 3.4.
+
+    The table has a row per split and epoch spent, counted from 1 over all layers, with the `step` and its `layer`. The
+    rows of one-shot are those of `retraining-<name>`.
+    """
+    network = configuration(name).network
+
+    def code(job: Job) -> None:
+        model = trained(job, network)
+        rates = job.setting.configuration(name).rates(model)
+        recipe, folder = job.setting.retraining.lasting(epochs), job.checkpoint(model).with_suffix("")
+        done = iterative(
+            model,
+            job.setting.example(),
+            rates,
+            job.setting.load(),
+            recipe,
+            seed=job.seed,
+            compute=fastest(),
+            checkpoint=folder,
+            progress=job.progress,
+        )
+        history = done.history.assign(epoch=range(1, len(done.history) + 1))
+        rows = seen(history).merge(history[["epoch", "step", "layer"]], on="epoch")
+        with job.recording(done.model.cpu()) as run:
+            add(job, rows.assign(**job.mark(name)), ["network", "seed", "split", "epoch"], run)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def work(setting: Setting) -> Work:
+        steps = len(setting.configuration(name).numbers)
+        return training_work(setting, network, setting.retraining.lasting(steps * epochs))
+
+    return lambda job: [Part(job.experiment, job.mark(name), code, work, network)]
+
+
+def retrained_sensitivity(network: str) -> Parts:
+    """Each layer pruned alone at the rates `THIN` and retrained for `EPOCHS` epochs. Figure 2(c).
+
+    A row per layer, rate, split and epoch, epoch 0 before retraining.
+    """
+
+    def part(job: Job, number: int, layer: str, rate: float) -> Part:
+        mark = job.mark(network, layer=layer, number=number, rate=rate)
+
+        def code(job: Job) -> None:
+            model = trained(job, network)
+            made = plan(trace(model, job.setting.example()), {layer: rate})
+            key = ["network", "seed", "split", "layer", "rate", "epoch"]
+            sizes = {"filters": made.filters[layer], "kept": len(made.kept[layer])}
+            retrained(job, prune(model, made), EPOCHS, {**mark, **sizes}, key, job.experiment)
+
+        def work(setting: Setting) -> Work:
+            return training_work(setting, network, setting.retraining.lasting(EPOCHS))
+
+        return Part(job.experiment, mark, code, work, network)
+
+    def parts(job: Job) -> list[Part]:
+        layers = nets.numbered(job.setting.build(network))
+        return [part(job, number, layer, rate) for rate in reversed(THIN) for number, layer in layers.items()]
+
+    return parts
+
+
+def retrained(job: Job, small, epochs: int, mark: Row, key: list[str], table: str) -> None:
+    """Retrain `small` for so many epochs and write a row per split and epoch to `table`, with `mark` in front."""
+    checkpoint = job.checkpoint(small)
+    rows, _ = by_epoch(job, small, job.setting.retraining.lasting(epochs))
+    with job.recording(small.cpu()) as run:
+        add(job, rows.assign(**mark), key, run, table)
+    checkpoint.unlink(missing_ok=True)
