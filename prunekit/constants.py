@@ -16,8 +16,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_map
 
-from . import rules
-from .rules import CONVS, RULES
+from . import layers, rules
+from .layers import CONVS
+from .rules import RULES
 
 
 @dataclass
@@ -187,16 +188,8 @@ def pad(operation: Callable, x: Value, pad: Any, mode: str = "constant", value: 
     return Value(operation(x.numbers, pad, mode, value), F.pad(x.varies.double(), pad, mode) > 0)
 
 
-def add(operation: Callable, a: Any, b: Any, *args, **kwargs) -> Value:
-    either = torch.zeros((), dtype=torch.bool)
-    for value in values((a, b)):
-        either = either | value.varies
-    out = operation(only_numbers(a), only_numbers(b), *args, **kwargs)
-    return written(out, either.expand(out.shape), a)
-
-
-def multiply(operation: Callable, a: Any, b: Any, *args, **kwargs) -> Value:
-    """Nothing varies where a constant zero is multiplied; what is divided by what varies, does."""
+def combine(operation: Callable, a: Any, b: Any, *args, **kwargs) -> Value:
+    """Of two, either may vary. Nothing varies where a constant zero is multiplied."""
     either = silent = torch.zeros((), dtype=torch.bool)
     for factor in (a, b):
         number, varies = (factor.numbers, factor.varies) if is_value(factor) else (torch.as_tensor(factor), False)
@@ -208,7 +201,9 @@ def multiply(operation: Callable, a: Any, b: Any, *args, **kwargs) -> Value:
 
 
 def mean(operation: Callable, x: Value, *args, **kwargs) -> Value:
-    return Value(operation(x.numbers, *args, **kwargs), operation(x.varies.double(), *args, **kwargs) > 0)
+    least = "amin" in getattr(operation, "__name__", "")
+    varies = (torch.amax if least else operation)(x.varies.double(), *args, **kwargs) > 0
+    return Value(operation(x.numbers, *args, **kwargs), varies)
 
 
 def sizes(operation: Callable, x: Value, *args, **kwargs) -> Any:
@@ -216,18 +211,18 @@ def sizes(operation: Callable, x: Value, *args, **kwargs) -> Any:
 
 
 SPREADS: dict[Any, Callable] = {  # by what the operation does to paint
-    rules.layer: layer,
-    rules.batch_norm: batch_norm,
+    layers.reader: layer,
+    layers.batch_norm: batch_norm,
     rules.pool: pool,
     rules.through: through,
-    rules.through_without_zero: through,
-    rules.flatten: move,
+    rules.reshape: move,
     rules.move: move,
     rules.cat: cat,
+    rules.chunk: move,
+    rules.split: move,
     rules.index: move,
     rules.pad: pad,
-    rules.add: add,
-    rules.multiply: multiply,
+    rules.combine: combine,
     rules.mean: mean,
     rules.sizes: sizes,
     rules.attribute: sizes,

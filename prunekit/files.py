@@ -11,9 +11,9 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from .errors import FileError, PlanError, PrunekitError, SurgeryError, line_of
+from .layers import CONVS
 from .modes import evaluating
 from .plans import Plan
-from .rules import CONVS
 from .surgery import example as inputs_of
 from .surgery import outputs, prune, refit, tensors
 from .writing import replacing

@@ -1,18 +1,23 @@
-"""A network in eval mode for a while, each of its modules afterwards in the mode in which it was."""
+"""A network in eval or train mode for a while, each of its modules afterwards in the mode in which it was."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import nn
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode within the context. Module by module, since BN may be frozen in a network that trains."""
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Train or eval mode within the context. Put back module by module: BN may be frozen in a network that trains."""
     modes = [(module, module.training) for module in model.modules()]
     try:
-        model.eval()
+        model.train(training)
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, before in modes:
+            module.training = before
+
+
+def evaluating(model: nn.Module) -> AbstractContextManager[None]:
+    """Eval mode within the context."""
+    return in_mode(model, training=False)

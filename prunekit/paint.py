@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.fx.node import map_aggregate
 
-ZERO = 0  # the color of maps that are padded on and hold zeros only: it ties nothing to nothing
-
 
 @dataclass(frozen=True)
 class Paint:
@@ -24,7 +22,7 @@ class Colors:
     """Colors that may become one (union-find), or freeze for a reason."""
 
     def __init__(self) -> None:
-        self.parent = [ZERO]
+        self.parent = [0]  # colors start at 1
         self.reasons: dict[int, str] = {}
 
     def fresh(self, count: int) -> list[int]:
@@ -45,15 +43,13 @@ class Colors:
     def unite(self, a: int, b: int) -> None:
         """From now on `a` and `b` are one color."""
         a, b = self.find(a), self.find(b)
-        if ZERO in (a, b) or a == b:
-            return
-        self.parent[max(a, b)] = min(a, b)
+        if a != b:
+            self.parent[max(a, b)] = min(a, b)
 
     def freeze(self, colors: Iterable[int], reason: str) -> None:
         """Nothing of these `colors`, nor of any that becomes one with them, may be cut."""
         for color in colors:
-            if color != ZERO:
-                self.reasons.setdefault(color, reason)
+            self.reasons.setdefault(color, reason)
 
     def frozen(self) -> dict[int, str]:
         """The colors that may not be cut, each with the first reason given."""
@@ -74,10 +70,7 @@ def paints(tree: Any) -> list[Paint]:
 
 def shapes_of(operation: Callable, args: Any, kwargs: Any) -> Any:
     """The result of an operation as tensors without content, on torch's meta device: shapes at no cost."""
-    bare = lambda tree: map_aggregate(  # noqa: E731
-        tree, lambda v: torch.empty(v.colors.shape, device="meta") if isinstance(v, Paint) else v
-    )
-    args, kwargs = bare(args), bare(kwargs)
+    args, kwargs = map_aggregate(args, without_content), map_aggregate(kwargs, without_content)
     if not isinstance(operation, nn.Module):
         return operation(*args, **kwargs)
     state = {n: t.to("meta").float() for n, t in (*operation.named_parameters(), *operation.named_buffers())}
@@ -87,6 +80,14 @@ def shapes_of(operation: Callable, args: Any, kwargs: Any) -> Any:
         if isinstance(value, Tensor):  # a weight that a hook has computed
             vars(stand_in)[name] = value.to("meta").float()
     return torch.func.functional_call(stand_in, state, args, kwargs)
+
+
+def without_content(value: Any) -> Any:
+    """Paint and floating-point tensors as tensors of their shape on the meta device; anything else as it is."""
+    if isinstance(value, Paint):
+        return torch.empty(value.colors.shape, device="meta")
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return torch.empty(value.shape, device="meta") if floating else value
 
 
 def along(colors: list[int], dim: int, shape: Sequence[int]) -> Tensor:

@@ -91,7 +91,7 @@ def plan(
 
     `rates` gives the share of filters to remove, in [0, 1): one number for every conv layer that is tied to no other,
     or one per layer; names may be patterns, so `{"layer1.*.conv1": 0.6}` is a rate for a stage. Of n filters
-    floor(n (1 - rate)) stay. `keep` gives the number that stays instead, also for single layers beside `rates`. A layer
+    floor(n (1 - rate)) stay, or a few more where they go in groups. `keep` gives the number that stays instead, also for single layers beside `rates`. A layer
     that is named decides for the layers that are tied to it: name a stage's projection to choose by the projection, as
     the paper does.
 
@@ -132,6 +132,14 @@ def plan(
                 raise PlanError(f"Strategy 'greedy' is about kernels; with {kind} take 'independent'.")
             kept[layer] = highest(graph, layer, scorer(weight_of(graph, layer, gone)), counts[layer])
             gone |= set(graph.layers[layer]) - {graph.layers[layer][i] for i in kept[layer]}
+    for layer, stays in kept.items():
+        stuck = isinstance(rates, Mapping) and len(stays) == len(graph.layers[layer])
+        if len(stays) > counts[layer] and (stuck or layer in fixed):
+            n = len(graph.layers[layer])
+            raise PlanError(
+                f"Layer {layer!r}: its filters go in groups, which cannot add up to {n - counts[layer]} of {n}. "
+                "graph.colors(layer) has a number for each group."
+            )
     exact = {layer: float(rate) for layer, rate in shares.items()}
     return finished(graph, kept, rates=exact, criterion=name_of(criterion), strategy=strategy, seed=seed)
 
@@ -257,15 +265,21 @@ def refuse_tied(graph: Graph, layers: list[str]) -> None:
 
 def weight_of(graph: Graph, layer: str, gone: set[int]) -> Tensor:
     """The weight of `layer` (filters, inputs, ...) in float64, without the inputs whose maps are `gone`."""
-    weight = graph.model.get_parameter(f"{layer}.weight").detach().double()
-    reads = graph.axes.get((f"{layer}.weight", 1))
+    name = graph.weights[layer]
+    weight = graph.model.get_parameter(name).detach().double()
+    if graph.axes[name, 0].role != "gives":  # a transposed conv
+        weight = weight.transpose(0, 1)
+    reads = next((axis for axis in graph.axes.values() if axis.tensor == name and axis.role == "reads"), None)
     if not gone or reads is None:
         return weight
     return weight[:, [i for i, color in enumerate(reads.colors) if color not in gone]]
 
 
 def highest(graph: Graph, layer: str, scores: Tensor, keep: int) -> tuple[int, ...]:
-    """The `keep` filters of `layer` that stay when the lowest scores go first. Filters of one color go together."""
+    """The filters of `layer` that stay when the lowest scores go first: `keep`.
+
+    Filters of one color go together. Where these groups cannot add up, as many go as can, and a few more stay.
+    """
     colors = graph.layers[layer]
     if tuple(scores.shape) != (len(colors),):
         raise PlanError(
@@ -289,8 +303,4 @@ def highest(graph: Graph, layer: str, scores: Tensor, keep: int) -> tuple[int, .
     for unit in sorted(units.values(), key=lambda unit: (sum(values[i] for i in unit) / len(unit), unit)):
         if len(lost) + len(unit) <= missing:
             lost |= set(unit)
-    if len(lost) < missing:
-        raise PlanError(
-            f"Layer {layer!r}: its filters go in groups, which cannot add up to {missing} of {len(colors)}."
-        )
     return tuple(i for i in range(len(colors)) if i not in lost)

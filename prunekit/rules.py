@@ -8,84 +8,53 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from . import layers
 from .errors import TraceError
-from .paint import ZERO, Paint, along, shapes_of, squeezed, varies
+from .layers import BATCH_NORMS, CONVS, TRANSPOSED, across, parameter
+from .paint import Paint, along, paints, shapes_of, squeezed, varies
 
 if TYPE_CHECKING:
     from .tracing import Painter
 
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 POOLS = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.Upsample,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d,
+    nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d,
+    nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d,
+    nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
     F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
     F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.interpolate,
 )  # fmt: skip
-KEEPS_ZERO = (  # elementwise, f(0) = 0
+ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh,
-    nn.Softsign, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity,
+    nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink, nn.RReLU,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity,
     F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.dropout, F.dropout2d,
+    F.dropout1d, F.dropout3d, F.celu, F.softsign, torch.sign, torch.sqrt, torch.square,
+    "torchvision.ops.stochastic_depth.stochastic_depth",
     torch.relu, torch.relu_, torch.tanh, torch.abs, torch.neg, operator.neg,
-    "relu", "relu_", "tanh", "abs", "neg", "contiguous", "clone", "detach", "float", "half", "double", "to", "type_as",
-)  # fmt: skip
-LOSES_ZERO = (  # elementwise, f(0) is another number
+    "relu", "relu_", "tanh", "abs", "neg", "sign", "sqrt", "square", "contiguous", "clone", "detach",
+    "float", "half", "bfloat16", "double", "to", "type_as",
     nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid, F.sigmoid, F.hardsigmoid, F.softplus, F.logsigmoid,
-    torch.sigmoid, torch.exp, torch.cos, "sigmoid", "sigmoid_", "exp", "cos",
+    nn.Hardtanh, nn.Threshold, F.hardtanh, F.threshold,
+    torch.clamp, torch.sigmoid, torch.exp, torch.cos, torch.log, torch.reciprocal, torch.rsqrt,
+    "clamp", "sigmoid", "sigmoid_", "exp", "cos", "log", "reciprocal", "rsqrt",
 )  # fmt: skip
 SUMS = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_")
 PRODUCTS = (
     operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div,
     "mul", "mul_", "div", "div_",
 )  # fmt: skip
+PAIRS = (
+    operator.pow, torch.pow, torch.maximum, torch.minimum, "pow", "maximum", "minimum",
+    operator.gt, operator.lt, operator.ge, operator.le, torch.gt, torch.lt, torch.ge, torch.le, "gt", "lt", "ge", "le",
+)  # fmt: skip
 SIZES = ("size", "dim", "numel", "nelement", "ndimension")
-
-
-def layer(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
-    """Conv and linear layers: weight is (filters, inputs, ...)."""
-    dim = x.colors.dim() - 1 if isinstance(module, nn.Linear) else 1
-    weight, bias = module.weight, module.bias
-    out = shapes_of(module, (x,), {})
-    if dim == 1 and x.colors.dim() != weight.dim():
-        raise TraceError(f"{name} reads {x.colors.dim()} axes; pass an example with a batch axis in front.")
-    groups = getattr(module, "groups", 1)
-    if not p.owned(module):
-        p.freeze(x, f"{name} computes its weight (torch.nn.utils.prune or a parametrization): make that final first")
-        return p.like(out, name)
-    inputs = p.per_channel(x, dim)
-    if groups == 1:
-        p.remember(weight, 1, "reads", inputs)
-    elif groups == len(inputs):  # depthwise: a filter works on one map, and belongs to it
-        colors = [color for color in inputs for _ in range(len(weight) // groups)]
-        if ZERO in colors:
-            p.colors.freeze(colors, f"{name} is depthwise over padded maps")
-        p.remember(weight, 0, "carries", colors)
-        p.remember(bias, 0, "carries", colors)
-        return Paint(along(colors, 1, out.shape))
-    else:
-        p.colors.freeze(inputs, f"{name} is a grouped convolution")
-    key = (p.names[id(weight)], 0)
-    colors = list(p.axes[key].colors) if key in p.axes else p.colors.fresh(len(weight))
-    p.remember(weight, 0, "gives", colors)
-    p.remember(bias, 0, "carries", colors)
-    if groups > 1:
-        p.colors.freeze(colors, f"{name} is a grouped convolution")
-    return Paint(along(colors, dim, out.shape))
-
-
-def batch_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
-    """BN's entries go with their map. A padded map is zero no longer, so it can not go."""
-    if not p.owned(module):
-        p.freeze(x, f"{name} computes its weight")
-        return p.like(shapes_of(module, (x,), {}), name)
-    colors = [c or p.pinned(f"{name} turns a padded map into another constant") for c in p.per_channel(x)]
-    for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-        p.remember(tensor, 0, "carries", colors)
-    return Paint(along(colors, 1, x.colors.shape))
 
 
 def pool(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
@@ -97,30 +66,89 @@ def pool(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs
 
 
 def through(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
-    """Elementwise, zero stays zero."""
+    """Elementwise: the paint goes through."""
     return x
 
 
-def through_without_zero(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
-    """Elementwise, but zero becomes another constant, which cannot be cut away."""
-    if not (squeezed(x.colors) == ZERO).any():
-        return x
-    return Paint(torch.where(x.colors == ZERO, p.pinned(f"{name} turns padded maps into other constants"), x.colors))
+def reshape(p: "Painter", operation: Any, name: str, x: Paint, *args, **kwargs) -> Paint:
+    """Axes that merge keep every color in place. Where an axis of maps is split, as in a channel shuffle, one of its
+    factors has to be computed: that one shrinks, so the maps at the same place of it go together."""
+    out = Paint(operation(x.colors, *args, **kwargs))
+    split = [d for d in split_axes(x.colors.shape, out.colors.shape) if varies(out.colors, d)]
+    if split:
+        sizes = asked_sizes(p.node, operation, x.colors.dim())
+        shrinks = [d for d in split if d not in sizes or isinstance(sizes[d], fx.Node) or sizes[d] == -1]
+        if len(shrinks) == 1:
+            p.per_channel(out, shrinks[0])
+        else:
+            p.freeze(x, f"{name} splits the axis of its maps into sizes that are written into the forward")
+    return out
 
 
-def flatten(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
-    """Reshapes that only merge axes keep every color in place; one that splits colored axes freezes them."""
-    colors = operation(x.colors, *args, **kwargs)
-    ends = [torch.Size(s.shape) for s in (x.colors, colors)]
-    before, after = ({shape[i:].numel() for i in range(len(shape) + 1)} for shape in ends)
-    if not after <= before:
-        p.freeze(x, f"{name} splits the axis of its map")
-    return Paint(colors)
+def asked_sizes(node: fx.Node, operation: Any, axes: int) -> dict[int, Any]:
+    """The size of each axis as the forward asks for it: a number that is written there, or the node that gives it."""
+    if isinstance(operation, nn.Unflatten):
+        return dict(enumerate(operation.unflattened_size, start=int(operation.dim) % axes))
+    asked: Any = node.kwargs.get("shape", node.kwargs.get("sizes", node.args[1:]))
+    if "unflatten" in str(node.target):
+        return dict(enumerate(node.args[2], start=int(node.args[1]) % axes))  # type: ignore[arg-type, call-overload]
+    if isinstance(asked, tuple) and len(asked) == 1:
+        asked = asked[0]
+    return dict(enumerate(asked)) if isinstance(asked, list | tuple) else {}
+
+
+def split_axes(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """The axes of `after` that an axis of `before`, or several merged, was split into."""
+    found, i, j = [], 0, 0
+    while i < len(before) and j < len(after):
+        start, inner, outer = j, before[i], after[j]
+        i, j = i + 1, j + 1
+        while inner != outer:
+            if inner < outer:
+                inner, i = inner * before[i], i + 1
+            else:
+                outer, j = outer * after[j], j + 1
+        found += [d for d in range(start, j) if after[d] != outer]
+    return found
+
+
+def pixel_shuffle(p: "Painter", operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
+    """Each r*r maps become one of r times the height and width: they go together."""
+    out = shapes_of(operation, (x,) if factor is None else (x, factor), kwargs)
+    together = len(p.per_channel(x)) // out.shape[1]
+    folded = Paint(torch.tensor(p.per_channel(x)).view(out.shape[1], together))
+    return Paint(along(p.per_channel(folded, 0), 1, out.shape))
+
+
+def pixel_unshuffle(p: "Painter", operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
+    """Each map becomes r*r smaller ones, which go together."""
+    out = shapes_of(operation, (x,) if factor is None else (x, factor), kwargs)
+    times = out.shape[1] // x.colors.shape[1]
+    return Paint(along([color for color in p.per_channel(x) for _ in range(times)], 1, out.shape))
+
+
+def channel_shuffle(p: "Painter", operation: Any, name: str, x: Paint, groups: int | None = None, **kwargs) -> Paint:
+    """As a module or a function, the number of groups stays: maps at the same place of each group go together."""
+    groups = int(operation.groups if groups is None else groups)
+    folded = Paint(torch.tensor(p.per_channel(x)).view(groups, -1))
+    p.per_channel(folded)
+    return Paint(along(folded.colors.t().flatten().tolist(), 1, x.colors.shape))
+
+
+def glu(p: "Painter", operation: Any, name: str, x: Paint, dim: int = -1) -> Paint:
+    """The first half times the sigmoid of the second: the halves go together."""
+    a, b = x.colors.chunk(2, operation.dim if isinstance(operation, nn.GLU) else dim)
+    return meet(p, name, Paint(a), Paint(b))
+
+
+def fill(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+    """A new tensor of constants, as large as it is said to be."""
+    return p.like(shapes_of(operation, (x, *args), kwargs), name)
 
 
 def move(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
-    """Permutations of axes, and axes of size one."""
-    return Paint(operation(x.colors, *args, **kwargs))
+    """Permutations, repetitions, and axes of size one."""
+    return Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
 
 
 def cat(p: "Painter", operation: Callable, name: str, xs: Sequence, *args, **kwargs) -> Paint:
@@ -129,60 +157,119 @@ def cat(p: "Painter", operation: Callable, name: str, xs: Sequence, *args, **kwa
     return Paint(operation([x.colors for x in pinned], *args, **kwargs))
 
 
-def index(p: "Painter", operation: Callable, name: str, x: Any, *args, **kwargs) -> Any:
-    """Parts of a map keep its color. Parts of the maps would have to be chosen anew after a cut, so they freeze."""
+def chunk(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+    """As many parts as are asked for, however many maps there are."""
+    return divide(p, name, x, operation(x.colors, *args, **kwargs), follows=True)
+
+
+def split(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+    """Parts of sizes that are asked for, which follow a cut if they are computed."""
+    return divide(p, name, x, operation(x.colors, *args, **kwargs), follows=p.several_nodes())
+
+
+def divide(p: "Painter", name: str, x: Paint, parts: Sequence[Tensor], follows: bool) -> Any:
+    """The paint of parts side by side."""
+    first = parts[0]
+    if first.dim() < x.colors.dim():  # unbind
+        part(p, name, x, first)
+    else:
+        for d in range(x.colors.dim()):
+            if first.shape[d] < x.colors.shape[d]:
+                divided(p, name, x, d, first.shape[d], follows and len({p.shape[d] for p in parts}) == 1)
+    return tuple(map(Paint, parts))
+
+
+def index(p: "Painter", operation: Callable, name: str, x: Any, where: Any) -> Any:
+    """A part of a map keeps its color. A part of the maps can be followed if it is one of several of one size."""
     if not isinstance(x, Paint):  # a tuple of paints
-        return operation(x, *args, **kwargs)
-    colors = operation(x.colors, *args, **kwargs)
-    parts = colors if isinstance(colors, tuple | list) else [colors]
-    present = set(squeezed(x.colors).unique().tolist())
-    if any(present != set(squeezed(part).unique().tolist()) for part in parts):
+        return operation(x, where)
+    colors = operation(x.colors, where)
+    whole = where if isinstance(where, tuple) else (where,)
+    slices = [s for s in whole if s is not Ellipsis]
+    same = colors.dim() == x.colors.dim() and all(isinstance(s, slice) for s in slices)
+    axes = [d for d in range(x.colors.dim()) if same and colors.shape[d] < x.colors.shape[d] and varies(x.colors, d)]
+    if len(axes) != 1 or not colors.numel():
+        part(p, name, x, colors)
+        return Paint(colors)
+    (d,) = axes
+    start, stop, step = slices[d - x.colors.dim() if whole[0] is Ellipsis else d].indices(x.colors.shape[d])
+    regular = step == 1 and start % (stop - start) == 0
+    divided(p, name, x, d, stop - start, follows=regular and p.several_nodes())
+    return Paint(colors)
+
+
+def part(p: "Painter", name: str, x: Paint, colors: Tensor) -> None:
+    """Freeze `x` if the part `colors` lacks some of its maps: they would have to be chosen anew after a cut."""
+    if set(squeezed(x.colors).unique().tolist()) != set(squeezed(colors).unique().tolist()):
         p.freeze(x, f"{name} takes a fixed part of the maps")
-    return type(colors)(Paint(part) for part in colors) if isinstance(colors, tuple | list) else Paint(colors)
 
 
-def pad(p: "Painter", operation: Callable, name: str, x: Paint, pad: Sequence[int], *args, **kwargs) -> Paint:
-    """Appended maps are zero; pixels around a map have its color."""
-    mode = args[0] if args else kwargs.get("mode", "constant")
-    value = args[1] if len(args) > 1 else kwargs.get("value")
-    if mode != "constant" or value:
-        p.freeze(x, f"{name} pads with something other than zeros")
+def divided(p: "Painter", name: str, x: Paint, dim: int, size: int, follows: bool) -> None:
+    """`x` is divided into parts of `size` along `dim`; `follows` says whether that is computed from how much there is.
+
+    Then each part has to lose as many maps as the others."""
+    if not varies(x.colors, dim):
+        return
+    colors = p.per_channel(x, dim)
+    if not follows or len(colors) % size:
+        p.freeze(x, f"{name} takes a fixed part of the maps")
+    else:
+        p.divisions.append([colors[i : i + size] for i in range(0, len(colors), size)])
+
+
+def pad(
+    p: "Painter",
+    operation: Callable,
+    name: str,
+    x: Paint,
+    pad: Sequence[int],
+    mode: str = "constant",
+    value: Any = None,
+) -> Paint:
+    """Pixels around a map have its color. Each appended map has one of its own: where a sum needs as many maps as
+    another tensor has, it goes with one of those, since the forward computes how many are lacking."""
     out = shapes_of(operation, (x, pad), {})
     spatial = max(0, x.colors.dim() - 2) * 2
     if any(pad[:spatial]):  # pixels around a map
         x = Paint(along(p.per_channel(x), 1, (*x.colors.shape[:2], *out.shape[2:])))
-    whole = [x.colors.dim() - 1 - i // 2 for i, size in enumerate(pad) if size and i >= spatial]
-    narrow = squeezed(x.colors, only=[d for d in range(x.colors.dim()) if d not in whole])
-    padded = F.pad(narrow, (*[0] * spatial, *pad[spatial:]))  # whole maps: color zero
-    return Paint(padded.expand(out.shape))
+    for i in range(spatial, len(pad), 2):
+        if pad[i] or pad[i + 1]:
+            x = padded(p, name, x, x.colors.dim() - 1 - i // 2, (pad[i], pad[i + 1]), mode)
+    return x
 
 
-def add(p: "Painter", operation: Callable, name: str, a: Any, b: Any, *args, **kwargs) -> Paint:
-    """Maps that are added become one; a padded map adds nothing and ties nothing."""
-    if not (isinstance(a, Paint) and isinstance(b, Paint)):
-        return with_constant(p, name, a, b, keeps_zero=False)
-    a_colors, b_colors, shape = meet(p, name, a, b)
-    return Paint(torch.where(a_colors == ZERO, b_colors, a_colors).expand(shape))
+def padded(p: "Painter", name: str, x: Paint, dim: int, ends: tuple[int, int], mode: str) -> Paint:
+    """Whole maps appended at the two ends of `dim`."""
+    front, back = (p.colors.fresh(max(0, count)) for count in ends)
+    if mode != "constant" or min(ends) < 0:
+        p.freeze(x, f"{name} pads maps with other maps, or crops them")
+    if not p.several_nodes():
+        p.colors.freeze(front + back, f"{name} pads a fixed number of maps")
+    elif front and back:  # as many at one end as at the other, or what is in the middle moves
+        p.divisions.append([front, back])
+    colors = [*front, *p.per_channel(x, dim)[max(0, -ends[0]) : x.colors.shape[dim] + min(0, ends[1])], *back]
+    shape = [len(colors) if d == dim else size for d, size in enumerate(x.colors.shape)]
+    return Paint(along(colors, dim, shape))
 
 
-def multiply(p: "Painter", operation: Callable, name: str, a: Any, b: Any, *args, **kwargs) -> Paint:
-    """Maps that are multiplied become one; where one is padded, the product goes with the other."""
-    if not (isinstance(a, Paint) and isinstance(b, Paint)):
-        return with_constant(p, name, a, b, keeps_zero=True)
-    return add(p, operation, name, a, b)
-
-
-def with_constant(p: "Painter", name: str, a: Any, b: Any, keeps_zero: bool) -> Paint:
-    """A number treats all elements alike; a constant tensor would have to be cut too, so it freezes what it meets."""
+def combine(p: "Painter", operation: Callable, name: str, a: Any, b: Any, *args, **kwargs) -> Paint:
+    """Maps that are added or multiplied become one. A number treats all elements alike; a tensor of the network's own
+    may have entries for each map."""
+    if isinstance(a, Paint) and isinstance(b, Paint):
+        return meet(p, name, a, b)
     paint, constant = (a, b) if isinstance(a, Paint) else (b, a)
     if isinstance(constant, Tensor) and constant.numel() > 1:
-        p.freeze(paint, f"{name} combines it with a tensor of the network's own")
-        return p.like(torch.empty(torch.broadcast_shapes(paint.colors.shape, constant.shape), device="meta"), name)
-    return paint if keeps_zero else through_without_zero(p, operator.add, name, paint)
+        return parameter(p, name, paint, constant)
+    return paint
 
 
-def meet(p: "Painter", name: str, a: Paint, b: Paint) -> tuple[Tensor, Tensor, torch.Size]:
-    """Unite the colors of `a` and `b` element by element; both, and the shape to which they expand.
+def where(p: "Painter", operation: Callable, name: str, condition: Any, a: Any, b: Any) -> Any:
+    """One or the other, element by element."""
+    return combine(p, operation, name, condition, combine(p, operation, name, a, b) if paints((a, b)) else a)
+
+
+def meet(p: "Painter", name: str, a: Paint, b: Paint) -> Paint:
+    """Unite the colors of `a` and `b` element by element.
 
     One map that is spread over many would make all of them one; it freezes instead.
     """
@@ -192,12 +279,12 @@ def meet(p: "Painter", name: str, a: Paint, b: Paint) -> tuple[Tensor, Tensor, t
         lacking = [d for d in range(1, len(shape) + 1) if x.colors.dim() < d or x.colors.shape[-d] < shape[-d]]
         if any(varies(other, len(shape) - d) for d in lacking):
             p.freeze(x, f"{name} spreads it over several maps")
-            return other, other, shape
+            return Paint(other)
     shared = [d for d in range(len(shape)) if all(w.stride(d) == 0 for w in wide)]
     a_colors, b_colors = (squeezed(w, only=shared) for w in wide)
     for pair in set(zip(a_colors.flatten().tolist(), b_colors.flatten().tolist(), strict=True)):
         p.colors.unite(*pair)
-    return a_colors, b_colors, shape
+    return Paint(a_colors.expand(shape))
 
 
 def sizes(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
@@ -211,11 +298,12 @@ def attribute(p: "Painter", operation: Callable, name: str, x: Paint, which: str
 
 
 def mean(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
-    """Means over the pixels of each map are pooling; over maps, they freeze."""
-    out = operation(x.colors.float(), *args, **kwargs)
-    dims = kwargs.get("dim", args[0] if args else tuple(range(x.colors.dim())))
-    dims = [d % x.colors.dim() for d in ([dims] if isinstance(dims, int) else dims)]
-    if any(varies(x.colors, d) for d in dims):
+    """Means, sums and extremes over the pixels of each map are pooling; over maps, they freeze."""
+    out = shapes_of(operation, (x, *args), kwargs)
+    dims = kwargs.get("dim", args[0] if args else None)
+    dims = range(x.colors.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
+    dims = [d % x.colors.dim() for d in dims]
+    if not isinstance(out, Tensor) or any(varies(x.colors, d) for d in dims):
         p.freeze(x, f"{name} mixes maps")
         return p.like(out, name)
     narrow = x.colors
@@ -224,21 +312,45 @@ def mean(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs
     return Paint(narrow.reshape(out.shape))
 
 
+def softmax(p: "Painter", operation: Any, name: str, x: Paint, dim: int | None = None, *args, **kwargs) -> Paint:
+    """Shares along an axis: over pixels they leave maps alone, over maps they do not."""
+    axis: Any = operation.dim if isinstance(operation, nn.Module) else dim
+    return across(p, name, x, range(x.colors.dim()) if axis is None else [axis % x.colors.dim()])
+
+
 RULES: dict[Any, Callable] = {
-    **dict.fromkeys((*CONVS, nn.Linear), layer),
-    **dict.fromkeys(BATCH_NORMS, batch_norm),
+    **dict.fromkeys((*CONVS, *TRANSPOSED, nn.Linear), layers.reader),
+    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), layers.conv),
+    **dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), layers.transposed),
+    **dict.fromkeys(BATCH_NORMS, layers.batch_norm),
+    **dict.fromkeys((nn.LayerNorm, F.layer_norm), layers.layer_norm),
+    **dict.fromkeys((nn.PReLU, F.prelu), layers.prelu),
+    F.linear: layers.linear,
+    F.batch_norm: layers.functional_batch_norm,
+    nn.GroupNorm: layers.group_norm,
     **dict.fromkeys(POOLS, pool),
-    **dict.fromkeys(KEEPS_ZERO, through),
-    **dict.fromkeys(LOSES_ZERO, through_without_zero),
-    **dict.fromkeys((torch.flatten, torch.reshape, nn.Flatten, "flatten", "view", "reshape"), flatten),
-    **dict.fromkeys((torch.permute, torch.transpose, torch.unsqueeze, torch.squeeze), move),
-    **dict.fromkeys(("permute", "transpose", "unsqueeze", "squeeze", "t"), move),
-    **dict.fromkeys((torch.cat, torch.concat), cat),
-    **dict.fromkeys((operator.getitem, torch.chunk, torch.split, "chunk", "split", "narrow"), index),
-    **dict.fromkeys((F.pad,), pad),
-    **dict.fromkeys(SUMS, add),
-    **dict.fromkeys(PRODUCTS, multiply),
-    **dict.fromkeys((torch.mean, "mean"), mean),
+    **dict.fromkeys(ELEMENTWISE, through),
+    **dict.fromkeys((torch.flatten, torch.reshape, nn.Flatten, "flatten", "view", "reshape"), reshape),
+    **dict.fromkeys((nn.Unflatten, torch.unflatten, "unflatten"), reshape),
+    **dict.fromkeys((torch.permute, torch.transpose, torch.unsqueeze, torch.squeeze, torch.flip, torch.movedim), move),
+    **dict.fromkeys(("permute", "transpose", "unsqueeze", "squeeze", "t", "flip", "movedim", "swapaxes"), move),
+    **dict.fromkeys(("expand", "expand_as", "repeat", "repeat_interleave", torch.repeat_interleave), move),
+    **dict.fromkeys((torch.cat, torch.concat, torch.stack), cat),
+    **dict.fromkeys((torch.chunk, "chunk"), chunk),
+    **dict.fromkeys((torch.split, torch.tensor_split, torch.unbind, "split", "tensor_split", "unbind"), split),
+    operator.getitem: index,
+    **dict.fromkeys((nn.PixelShuffle, F.pixel_shuffle), pixel_shuffle),
+    **dict.fromkeys((nn.PixelUnshuffle, F.pixel_unshuffle), pixel_unshuffle),
+    **dict.fromkeys((nn.ChannelShuffle, F.channel_shuffle), channel_shuffle),
+    **dict.fromkeys((nn.GLU, F.glu), glu),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), fill),
+    **dict.fromkeys((torch.zeros_like, torch.ones_like, torch.full_like), through),
+    F.pad: pad,
+    **dict.fromkeys((*SUMS, *PRODUCTS, *PAIRS), combine),
+    torch.where: where,
+    **dict.fromkeys((torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "amax", "amin"), mean),
+    **dict.fromkeys((nn.Softmax, nn.LogSoftmax, F.softmax, F.log_softmax, torch.softmax, "softmax"), softmax),
+    **dict.fromkeys((torch.log_softmax, "log_softmax"), softmax),
     **dict.fromkeys(SIZES, sizes),
     getattr: attribute,
 }

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from .errors import SurgeryError
+from .layers import BATCH_NORMS
 from .plans import Plan
-from .rules import BATCH_NORMS
 from .surgery import compare, prune
 from .tracing import untouched
 from .zeros import Zeros

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from .errors import PlanError, SurgeryError, line_of
+from .layers import BATCH_NORMS, CONVS, TRANSPOSED, whole_groups
 from .modes import evaluating
 from .plans import Plan, colors_gone
-from .rules import BATCH_NORMS, CONVS
 from .tracing import Graph, trace
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,8 +34,12 @@ def prune(model: M, plan: Plan) -> M:
     """
     graph, gone = matched(model, plan)
     small = variant(model, smaller(model, graph, gone))
+    for name, colors in graph.widths.items():
+        resize(small.get_submodule(name), sum(color not in gone for color in colors))
     masked = variant(model, silenced(model, graph, gone), share=True)
     compare(small, masked, plan.inputs)
+    if graph.training is not None:  # parts that are there in training only, such as auxiliary heads
+        outputs(copy.deepcopy(small).train(), example(small, [(max(2, n), *rest) for n, *rest in plan.inputs]))
     return small
 
 
@@ -124,10 +128,14 @@ def variant(model: M, changed: Mapping[str, Tensor], share: bool = False) -> M:
 
 def refit(module: nn.Module) -> None:
     """Make a layer's own numbers agree with its tensors."""
-    if isinstance(module, CONVS):
+    if isinstance(module, TRANSPOSED):
+        inputs, per_group = module.weight.shape[:2]
+        module.groups = max(1, module.groups * inputs // module.in_channels) if module.groups > 1 else 1
+        module.in_channels, module.out_channels = inputs, per_group * module.groups
+    elif isinstance(module, CONVS):
         filters, per_group = module.weight.shape[:2]
-        if 1 < module.groups == module.in_channels:  # depthwise: one map for each group
-            module.groups = filters // (module.out_channels // module.in_channels)
+        if whole_groups(module):
+            module.groups = module.groups * filters // module.out_channels
         module.out_channels, module.in_channels = filters, per_group * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
@@ -135,20 +143,25 @@ def refit(module: nn.Module) -> None:
         entries = next((t for t in (module.weight, module.running_mean) if t is not None), None)
         if entries is not None:
             module.num_features = len(entries)
+    elif isinstance(module, nn.GroupNorm) and module.weight is not None:
+        resize(module, len(module.weight))
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()
+
+
+def resize(module: nn.Module, maps: int) -> None:
+    """Set the number of maps of a norm that has no entries to tell it."""
+    if isinstance(module, nn.GroupNorm):
+        module.num_groups, module.num_channels = module.num_groups * maps // module.num_channels, maps
+    else:
+        module.num_features = maps  # type: ignore[assignment]
 
 
 def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]) -> None:
     """Run both in eval mode on one random input of these shapes; raise `SurgeryError` unless they agree."""
     inputs = example(masked, shapes)
-    with torch.no_grad(), evaluating(small), evaluating(masked):
-        wanted = outputs(masked, inputs)
-        try:
-            got = outputs(small, inputs)
-        except Exception as error:  # whatever a forward may raise
-            raise SurgeryError(
-                f"The pruned network does not run: {error} {line_of(error)} A size seems to be written into the "
-                "forward; take it from the tensor instead, as in x.size(1)."
-            ) from error
+    with evaluating(small), evaluating(masked):
+        wanted, got = outputs(masked, inputs), outputs(small, inputs)
     for a, b in zip(got, wanted, strict=True):
         scale, tolerance = b.abs().max().clamp(min=torch.finfo(b.dtype).tiny), TOLERANCE.get(b.dtype, 5e-2)
         if a.shape != b.shape or not (a - b).abs().max() <= tolerance * scale:
@@ -160,6 +173,12 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
 
 def outputs(model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
     """Every floating-point tensor that the model returns; a forward that draws random numbers draws the same ones."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        return [t for t in tree_leaves(model(*inputs)) if isinstance(t, Tensor) and t.is_floating_point()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            return [t for t in tree_leaves(model(*inputs)) if isinstance(t, Tensor) and t.is_floating_point()]
+    except Exception as error:  # whatever a forward may raise
+        raise SurgeryError(
+            f"The pruned network does not run: {error} {line_of(error)} A size seems to be written into the forward; "
+            "take it from the tensor instead, as in x.size(1)."
+        ) from error

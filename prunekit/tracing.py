@@ -12,6 +12,8 @@ own, an integer; its feature map is painted with it, and the paint flows on thro
 What is left is a set of colors, each with the slices of tensors that have to be cut out along with it.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +24,12 @@ import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
+from . import balance
 from .errors import PlanError, TraceError, line_of, nearest
+from .layers import READERS
+from .modes import in_mode
 from .paint import Colors, Paint, paints, shapes_of, squeezed
-from .rules import CONVS, RULES
+from .rules import RULES, combine
 
 
 @dataclass(frozen=True)
@@ -45,18 +50,22 @@ class Graph:
     """What `trace` found: which filters of a network can go, and what goes with each.
 
     `layers` maps the name of each conv or linear layer, in forward order, to the colors of its filters. Filters of one
-    color, in whatever layers, stay or go together: they are a *unit*. `nodes` is the network's torch.fx graph, `inputs`
-    the example that it was traced with.
+    color, in whatever layers, stay or go together: they are a *unit*. `weights` has the tensor of each layer: a layer
+    is called by its module's name, or, if its weight is used by a function, by the weight's. `reasons` has, for each
+    color that cannot go, why. `positions` says, for each weight, at how many places of one input's maps it is used;
+    `widths` has the colors of the maps of each norm without entries. `nodes` is the network's torch.fx graph in eval
+    mode, `training` the one in train mode where that has other operations, `inputs` the example that was traced.
     """
 
-    def __init__(self, model: nn.Module, nodes: fx.Graph, inputs: tuple[Tensor, ...], painter: "Painter"):
-        self.model, self.nodes, self.inputs = model, nodes, inputs
-        self.axes = painter.resolved()
-        self.reasons = painter.colors.frozen()
-        self.layers = {
-            axis.tensor.rpartition(".")[0]: axis.colors for axis in self.axes.values() if axis.role == "gives"
-        }
-        self.shapes = shapes(model)
+    def __init__(self, painter: "Painter", inputs: tuple[Tensor, ...], training: fx.Graph | None):
+        self.model, self.nodes, self.training, self.inputs = painter.module, painter.operations, training, inputs
+        self.axes, self.reasons = painter.resolved(), painter.colors.frozen()
+        self.positions = painter.positions
+        self.widths = {name: tuple(map(painter.colors.find, colors)) for name, colors in painter.widths.items()}
+        gives = {layer_of(self.model, axis.tensor): axis for axis in self.axes.values() if axis.role == "gives"}
+        self.layers = {layer: axis.colors for layer, axis in gives.items()}
+        self.weights = {layer: axis.tensor for layer, axis in gives.items()}
+        self.shapes = shapes(self.model)
         self.givers: dict[int, list[tuple[str, int]]] = {}
         for layer, colors in self.layers.items():
             for index, color in enumerate(colors):
@@ -74,10 +83,10 @@ class Graph:
         if layer not in modules:
             return f"The network has no layer {layer!r}.{nearest(layer, self.layers)}"
         module = modules[layer]
-        if not isinstance(module, (*CONVS, nn.Linear)):
+        if not isinstance(module, READERS):
             return f"Layer {layer!r} is a {type(module).__name__}: only conv and linear layers have filters to remove."
-        for first in self.layers:
-            if self.model.get_submodule(first).weight is module.weight:
+        for first, tensor in self.weights.items():
+            if self.model.get_parameter(tensor) is module.weight:
                 return f"Layer {layer!r} shares its weight with {first!r}: name that one."
         if (f"{layer}.weight", 0) in self.axes:
             return (
@@ -92,7 +101,7 @@ class Graph:
 
     def convs(self) -> list[str]:
         """The conv layers, in forward order."""
-        return [layer for layer in self.layers if isinstance(self.model.get_submodule(layer), CONVS)]
+        return [layer for layer, tensor in self.weights.items() if self.model.get_parameter(tensor).dim() > 2]
 
     def free(self) -> list[str]:
         """The conv layers of which every filter can go without any other layer's, in forward order."""
@@ -103,21 +112,42 @@ class Graph:
         ]
 
     def report(self) -> pd.DataFrame:
-        """A DataFrame, a row per layer: layer, kind, filters, removable (how many), tied (to which layers), reason."""
-        rows = []
-        for layer, colors in self.layers.items():
-            reasons = [self.reasons[color] for color in colors if color in self.reasons]
-            rows.append(
-                {
-                    "layer": layer,
-                    "kind": type(self.model.get_submodule(layer)).__name__,
-                    "filters": len(colors),
-                    "removable": len(colors) - len(reasons),
-                    "tied": ", ".join(self.tied(layer)),
-                    "reason": reasons[0] if reasons else "",
-                }
-            )
-        return pd.DataFrame(rows)
+        """A DataFrame, a row per layer, in forward order.
+
+        Columns: layer, kind (torch's class), filters, removable (how many of them), tied (the layers that lose filters
+        with it), reason (why the others cannot go), macs and weights (multiply-adds for one input, and weights, that go
+        with one removable filter, on average).
+        """
+        return pd.DataFrame([self.described(layer) for layer in self.layers])
+
+    def described(self, layer: str) -> dict[str, Any]:
+        """The row of `layer` in the report."""
+        colors = self.layers[layer]
+        reasons = [self.reasons[color] for color in colors if color in self.reasons]
+        units = {color for color in colors if color not in self.reasons}
+        macs, weights = self.cost_of_units(units) if units else (math.nan, math.nan)
+        return {
+            "layer": layer,
+            "kind": kind_of(self.model, layer),
+            "filters": len(colors),
+            "removable": len(colors) - len(reasons),
+            "tied": ", ".join(self.tied(layer)),
+            "reason": reasons[0] if reasons else "",
+            "macs": macs,
+            "weights": weights,
+        }
+
+    def cost_of_units(self, units: set[int]) -> tuple[float, float]:
+        """Multiply-adds for one input, and weights, that go when one of `units` goes alone, on average over them."""
+        macs = weights = 0.0
+        for tensor, positions in self.positions.items():
+            shape = self.shapes[tensor]
+            axes = [self.axes[tensor, dim].colors if (tensor, dim) in self.axes else () for dim in (0, 1)]
+            counts = [Counter(color for color in colors if color in units) for colors in axes]
+            for color in counts[0].keys() | counts[1].keys():
+                lost = shape.numel() * (1 - math.prod(1 - counts[d][color] / shape[d] for d in (0, 1)))
+                macs, weights = macs + lost * positions, weights + lost
+        return macs / len(units), weights / len(units)
 
     def kept(self, gone: set[int]) -> dict[tuple[str, int], list[int]]:
         """For each (tensor, dimension) that loses something with the colors `gone`: the indices that stay."""
@@ -150,31 +180,51 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     if not example or not all(isinstance(x, Tensor) for x in example):
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
     try:
-        nodes = operations(model)
+        with in_mode(model, training=False):
+            nodes = operations(model)
+        with in_mode(model, training=True):
+            training = operations(model)
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {error} {line_of(error)} Control flow must not depend on values of "
             "tensors (move such a part into a module of its own and trace the parts), nor a new tensor on sizes of "
             "others unless they make it, as in x.new_zeros(...)."
         ) from error
+    if same_operations(nodes, training):
+        training = None
     taken = [str(node.target) for node in nodes.nodes if node.op == "placeholder"]
     if len(example) > len(taken) and not any(name.startswith("*") for name in taken):
         raise TraceError(f"The forward takes {len(taken)} inputs ({', '.join(taken)}), and {len(example)} were given.")
     painter = Painter(model, nodes)
     # One image would hide a batch axis that is mixed with others (size 1 fits everything), so there are two.
     pairs = [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]
-    try:
-        with untouched(model):
-            inputs = [torch.tensor(painter.pinned("it is the network's input")).expand(x.shape) for x in pairs]
-            painter.run(*map(Paint, inputs))
-    except TraceError:
-        raise
-    except Exception as error:
-        quoted = ", ".join(str(tuple(x.shape)) for x in example)
-        raise TraceError(
-            f"The network does not run on an input of shape {quoted}: {painter.at} says: {error}"
-        ) from error
-    return Graph(model, nodes, tuple(x.detach() for x in example), painter)
+    inputs = [Paint(torch.tensor(painter.pinned("it is the network's input")).expand(x.shape)) for x in pairs]
+    for one in (painter, Painter(model, training, painter)) if training is not None else (painter,):
+        try:
+            with untouched(model), in_mode(model, training=one is not painter):
+                one.run(*inputs)
+        except TraceError:
+            raise
+        except Exception as error:
+            quoted = ", ".join(str(tuple(x.shape)) for x in example)
+            mode = "" if one is painter else " in train mode"
+            raise TraceError(
+                f"The network does not run on an input of shape {quoted}{mode}: {one.at} says: {error}"
+            ) from error
+    painter.settle()
+    return Graph(painter, tuple(x.detach() for x in example), training)
+
+
+def layer_of(model: nn.Module, tensor: str) -> str:
+    """The name of the layer whose weight is `tensor`: its module's, or the tensor's own where a function uses it."""
+    module, _, name = tensor.rpartition(".")
+    return module if name == "weight" and isinstance(model.get_submodule(module), READERS) else tensor
+
+
+def kind_of(model: nn.Module, layer: str) -> str:
+    """The class of a layer, or "function"."""
+    module = dict(model.named_modules()).get(layer)
+    return "function" if module is None else type(module).__name__
 
 
 def operations(model: nn.Module) -> fx.Graph:
@@ -185,6 +235,12 @@ def operations(model: nn.Module) -> fx.Graph:
             if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
                 node.op, node.target = "call_function", partial(torch.clone, getattr(model, node.target))
     return nodes
+
+
+def same_operations(a: fx.Graph, b: fx.Graph) -> bool:
+    """Whether two graphs of a network differ at most in numbers, such as a probability of dropout."""
+    lists = [[(n.op, n.target if n.op != "call_function" else str(n.target), n.name) for n in g.nodes] for g in (a, b)]
+    return lists[0] == lists[1]
 
 
 @contextmanager
@@ -203,13 +259,26 @@ def untouched(model: nn.Module) -> Iterator[None]:
 class Painter(fx.Interpreter):
     """Runs a graph on `Paint`; numbers, sizes and constant tensors flow beside it as they are."""
 
-    def __init__(self, model: nn.Module, nodes: fx.Graph):
+    def __init__(self, model: nn.Module, nodes: fx.Graph, first: "Painter | None" = None):
         super().__init__(model, graph=nodes)
+        self.operations = nodes
         self.extra_traceback = False
-        self.colors = Colors()
-        self.axes: dict[tuple[str, int], Axis] = {}
+        self.colors = Colors() if first is None else first.colors
+        self.axes: dict[tuple[str, int], Axis] = {} if first is None else first.axes
+        self.divisions: list[list[list[int]]] = [] if first is None else first.divisions
+        self.positions: dict[str, int] = {} if first is None else first.positions
+        self.widths: dict[str, tuple[int, ...]] = {} if first is None else first.widths
         self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
         self.at = "it"  # the operation that is being carried out
+        self.node = next(iter(nodes.nodes))
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.node = n
+        return super().run_node(n)
+
+    def several_nodes(self) -> bool:
+        """Whether the current operation gets anything computed beside the tensor that it works on."""
+        return len(self.node.all_input_nodes) > 1
 
     # Each operation
 
@@ -238,8 +307,11 @@ class Painter(fx.Interpreter):
         for first in ("input", "tensors"):  # what torch calls the thing that an operation works on
             if first in kwargs:
                 args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
-        if kind in RULES and args and isinstance(args[0], Paint | list | tuple):
-            return RULES[kind](self, operation, name, *args, **kwargs)
+        if isinstance(kind, type) and issubclass(kind, tuple):  # a named tuple, as some networks return
+            return operation(*args, **kwargs)
+        rule = RULES.get(kind) or RULES.get(f"{getattr(kind, '__module__', '')}.{name}")
+        if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule is combine):
+            return rule(self, operation, name, *args, **kwargs)
         for paint in here:
             self.freeze(paint, f"it passes through {name}, which prunekit does not know")
         return self.like(shapes_of(operation, args, kwargs), name)
@@ -248,8 +320,8 @@ class Painter(fx.Interpreter):
         """Frozen paint in the shapes of an operation's result."""
         if isinstance(shapes, Tensor):
             return Paint(torch.tensor(self.pinned(f"it comes from {name}")).expand(shapes.shape))
-        if isinstance(shapes, Sequence):
-            return type(shapes)(self.like(s, name) for s in shapes)  # type: ignore[call-arg]
+        if isinstance(shapes, Sequence) and not isinstance(shapes, str):
+            return tuple(self.like(s, name) for s in shapes)
         return shapes
 
     # What happens to paint
@@ -283,10 +355,24 @@ class Painter(fx.Interpreter):
         else:
             self.axes[name, dim] = Axis(name, dim, role, tuple(colors))
 
+    def apply(self, weight: Tensor, positions: int) -> None:
+        """Each entry of `weight` is used at that many places of one input's maps; again at each call."""
+        name = self.names[id(weight)]
+        self.positions[name] = self.positions.get(name, 0) + positions
+
     def owned(self, module: nn.Module) -> bool:
         """Whether the module's tensors are plain parameters and buffers, which can be cut."""
         tensors = (getattr(module, n, None) for n in ("weight", "bias", "running_mean", "running_var"))
         return all(id(t) in self.names for t in tensors if t is not None)
+
+    def settle(self) -> None:
+        """Draw the last consequences: parts of one size stay so, and what would leave nothing cannot go."""
+        balance.settle(self.colors, self.divisions, "what it is divided into has to stay of one size")
+        find = self.colors.find
+        for axis in self.axes.values():
+            everything = {find(color) for color in axis.colors}
+            if len(everything) == 1 and axis.role == "gives":
+                self.colors.freeze(everything, "all filters of this layer go together, and nothing would be left")
 
     def resolved(self) -> dict[tuple[str, int], Axis]:
         """All axes in the order of the forward pass, with final colors."""

@@ -2,12 +2,13 @@
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from odd_nets import ALL, DRAWN, ODD, Depthwise, Tied, Viewed, conv, depthwise, made, probe
+from odd_nets import ALL, DIVIDED, DRAWN, ODD, PAPER, Depthwise, Tied, Viewed, conv, depthwise, made, probe
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +34,7 @@ FREE = {
     "averaged": ["b"],
     "normalized": [],
     "permuted": ["a"],
-    "scaled": ["b"],
+    "scaled": ["a", "b"],
     "doubled": ["c"],
     "stacked": ["c"],
     "pre-activation": ["side", "a"],
@@ -42,19 +43,53 @@ FREE = {
     "two inputs": ["c"],
     "signal": ["a", "b"],
     "volume": ["a", "b"],
+    "padded normed": ["c"],
+    "padded fixed": ["c"],
+    "doubled by zero": ["c"],
+    "subclassed": ["a", "b"],
+    "group counts": ["c", "d", "e"],
+    "transposed": ["a", "up", "b"],
+    "functional": ["first", "second", "up"],
+    "group normed": ["a", "b"],
+    "instance normed": ["a", "b"],
+    "chunked": ["a", "b", "c"],
+    "thirds": ["a", "b"],
+    "gated halves": ["a", "b", "c"],
+    "shuffled": ["inner.0", "inner.1"],
+    "pixel shuffled": ["a"],
+    "auxiliary": ["a", "b"],
+    "scales": ["a"],
+}
+UNITS = {  # of how many filters each
+    ("grouped", "a"): [2, 2],
+    ("grouped", "b"): [3, 3],
+    ("group counts", "a"): [4, 4],
+    ("group counts", "b"): [6, 6],
+    ("group counts", "c"): [2] * 6,
+    ("group counts", "d"): [2] * 3,
+    ("functional", "first"): [2] * 3,
+    ("functional", "second"): [2, 2],
+    ("group normed", "a"): [2] * 3,
+    ("chunked", "a"): [2] * 3,
+    ("thirds", "a"): [3, 3],
+    ("gated halves", "a"): [2] * 3,
+    ("gated halves", "b"): [2] * 4,
+    ("gated halves", "c"): [2] * 3,
+    ("shuffled", "a"): [4, 4],
+    ("shuffled", "outer.0"): [2, 2],
+    ("shuffled", "outer.1"): [2, 2],
+    ("pixel shuffled", "a"): [4, 4],
 }
 FROZEN = {
     ("sliced", "a"): "takes a fixed part of the maps",
-    ("grouped", "a"): "b is a grouped convolution",
-    ("grouped", "b"): "b is a grouped convolution",
     ("gated", "gate"): "spreads it over several maps",
     ("averaged", "a"): "mean mixes maps",
-    ("normalized", "a"): "passes through norm, which prunekit does not know",
-    ("weighted", "a"): "passes through softmax, which prunekit does not know",
-    ("weighted", "b"): "passes through softmax, which prunekit does not know",
-    ("padded product", "c"): "bn turns a padded map into another constant",
-    ("padded product", "d"): "sigmoid turns padded maps into other constants",
-    ("scaled", "a"): "combines it with a tensor of the network's own",
+    ("normalized", "a"): "norm mixes maps",
+    ("weighted", "a"): "softmax mixes maps",
+    ("weighted", "b"): "softmax mixes maps",
+    ("padded fixed", "b"): "pad pads a fixed number of maps",
+    ("group normed", "c"): "whole normalizes over several maps",
+    ("pixel shuffled", "b"): "all filters of this layer go together",
 }
 
 
@@ -91,7 +126,16 @@ def test_each_frozen_filter_has_its_reason(name: str):
     assert {layer for layer, _ in filters(graph, frozen=True)} >= {layer for n, layer in FROZEN if n == name}
 
 
-@pytest.mark.parametrize("name", ALL | DRAWN)
+@pytest.mark.parametrize("name", DIVIDED)
+def test_filters_that_go_together(name: str):
+    """Groups, parts and shuffles tie filters of one layer, and not more than they must."""
+    _, _, graph = traced(name)
+    for layer, colors in graph.layers.items():
+        sizes = sorted(Counter(color for color in colors if color not in graph.reasons).values())
+        assert sizes == UNITS.get((name, layer), [1] * len(sizes)), layer
+
+
+@pytest.mark.parametrize("name", PAPER | ODD | DRAWN)
 def test_poison_arrives_where_the_dye_arrived(name: str):
     """A filter's map is NaN: the places it reaches, and the filters that reach the same places, are the unit."""
     model, inputs, graph = traced(name)
@@ -164,10 +208,11 @@ def test_projections_end_a_stage():
     assert set(graph.tied("layer3.0.downsample.0")) == {f"layer3.{b}.conv2" for b in range(3)}
 
 
-def test_zero_maps_tie_nothing_and_end_where_zero_ends():
+def test_as_many_zero_maps_as_are_lacking():
     """Three maps are padded to six and meet six others: by a product, after BN, and after a sigmoid."""
-    report = traced("padded product")[2].report().set_index("layer")
-    assert report.removable.to_dict() == {"a": 3, "b": 6, "c": 3, "d": 3, "e": 4, "fc": 0}
+    graph = traced("padded product")[2]
+    assert graph.report().set_index("layer").removable.to_dict() == {"a": 3, "b": 6, "c": 6, "d": 6, "e": 4, "fc": 0}
+    assert graph.colors("a") == graph.colors("b")[:3] == graph.colors("c")[:3] == graph.colors("d")[:3]
 
 
 def test_two_filters_of_one_layer_can_be_one_unit():
@@ -190,10 +235,13 @@ def test_flattened_maps_take_their_pixels_along():
 
 def test_report_counts_what_can_go():
     report = traced("resnet20 pad")[2].report().set_index("layer")
-    assert list(report.columns) == ["kind", "filters", "removable", "tied", "reason"]
+    assert list(report.columns) == ["kind", "filters", "removable", "tied", "reason", "macs", "weights"]
     rows = report.T.to_dict("list")
-    assert rows["layer3.0.conv1"] == ["Conv2d", 16, 16, "", ""]
-    assert rows["fc"] == ["Linear", 10, 0, "", "it reaches the network's output"]
+    # one filter of 3x3 over 8 maps at 8x8 pixels, and what reads it: 16 kernels of 3x3
+    weights = 9 * 8 + 9 * 16
+    assert rows["layer3.0.conv1"] == ["Conv2d", 16, 16, "", "", weights * 64, weights]
+    assert rows["fc"][:-2] == ["Linear", 10, 0, "", "it reaches the network's output"]
+    assert np.isnan(rows["fc"][-2:]).all()
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -1,0 +1,222 @@
+"""What layers do to paint: those that read it and give off new, and those with entries for each map that they pass."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import TraceError
+from .paint import Paint, along, shapes_of, varies
+
+if TYPE_CHECKING:
+    from .tracing import Painter
+
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+READERS = (*CONVS, *TRANSPOSED, nn.Linear)
+BATCH_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
+COMPUTED = "{} computes its weight (torch.nn.utils.prune or a parametrization): make that final first"
+
+
+def whole_groups(module: nn.Module) -> bool:
+    """Whether a grouped conv loses whole groups of maps, or else the same maps of every group: whichever is finer."""
+    groups, inputs = int(module.groups), int(module.in_channels)  # type: ignore[arg-type]
+    return groups > 1 and (isinstance(module, TRANSPOSED) or groups >= inputs // groups)
+
+
+def reader(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
+    """Conv and linear layers as modules."""
+    out = shapes_of(module, (x,), {})
+    linear = isinstance(module, nn.Linear)
+    if not linear and x.colors.dim() != module.weight.dim():
+        raise TraceError(f"{name} reads {x.colors.dim()} axes; pass an example with a batch axis in front.")
+    if not p.owned(module):
+        p.freeze(x, COMPUTED.format(name))
+        return p.like(out, name)
+    axis = x.colors.dim() - 1 if linear else 1
+    filters = 1 if isinstance(module, TRANSPOSED) else 0
+    groups = 1 if linear else module.groups
+    if groups > 1 and whole_groups(module):
+        return by_groups(p, name, x, module.weight, module.bias, groups, out.shape)
+    return by_index(p, name, x, module.weight, module.bias, groups, out.shape, axis, filters)
+
+
+def linear(p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None) -> Any:
+    """F.linear."""
+    return functional(p, operation, name, x, weight, bias, 1, (x, weight, bias), {})
+
+
+def conv(
+    p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
+):
+    """F.conv1d and the like; (stride, padding, dilation, groups) follow the bias."""
+    groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
+    return functional(p, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs)
+
+
+def transposed(
+    p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
+) -> Any:
+    """F.conv_transpose1d and the like; (stride, padding, output_padding, groups, dilation) follow the bias."""
+    groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
+    return functional(p, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs, filters=1)
+
+
+def functional(
+    p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Any, groups: int,
+    args: tuple, kwargs: dict, filters: int = 0,
+) -> Any:  # fmt: skip
+    """A reader that is called as a function, on weights of the network's own."""
+    out = shapes_of(operation, args, kwargs)
+    owned = all(isinstance(t, Tensor) and id(t) in p.names for t in (weight, bias) if t is not None)
+    if not isinstance(x, Paint) or not owned or (groups > 1 and filters):
+        for paint in (t for t in (x, weight, bias) if isinstance(t, Paint)):
+            p.freeze(paint, f"{name} works with a weight that is computed, not a parameter" if not owned else
+                     f"{name} has groups, and how many is written into the forward")  # fmt: skip
+        return p.like(out, name)
+    axis = x.colors.dim() - 1 if weight.dim() == 2 else 1
+    # A number of groups that is written into a forward stays, so each group loses the same maps.
+    return by_index(p, name, x, weight, bias, groups, out.shape, axis, filters)
+
+
+def by_index(
+    p: "Painter", name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int],
+    axis: int, filters: int,
+) -> Paint:  # fmt: skip
+    """Read along `axis` and give off one color for each filter, the weight's axis `filters`.
+
+    With groups, the weight has one column for the same map of every group: these go together, and so do the filters at
+    the same place of every group, since groups stay of one size.
+    """
+    inputs = p.per_channel(x, axis)
+    p.apply(weight, positions(x.colors.shape if filters else out, axis))
+    p.remember(weight, 1 - filters, "reads", tie(p, inputs, groups))
+    key = (p.names[id(weight)], filters)
+    fresh = key not in p.axes
+    colors = p.colors.fresh(out[axis]) if fresh else list(p.axes[key].colors)
+    tie(p, colors, groups)
+    p.remember(weight, filters, "gives", colors)
+    p.remember(bias, 0, "carries", colors)
+    return Paint(along(colors, axis, out))
+
+
+def positions(shape: Sequence[int], axis: int) -> int:
+    """How many places the maps of one input have: all axes but the first, the batch, and that of the maps."""
+    return math.prod(size for d, size in enumerate(shape) if d not in (0, axis))
+
+
+def tie(p: "Painter", colors: list[int], groups: int) -> list[int]:
+    """Unite what has the same place in each of `groups` equal parts; the colors of the first part."""
+    size = len(colors) // groups
+    for i, color in enumerate(colors[size:]):
+        p.colors.unite(color, colors[i % size])
+    return colors[:size]
+
+
+def by_groups(
+    p: "Painter", name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int]
+) -> Paint:
+    """A whole group goes, its maps and its filters. Depthwise convs are the case of one map in each group."""
+    inputs = p.per_channel(x)
+    size, filters = len(inputs) // groups, out[1] // groups
+    p.apply(weight, positions(x.colors.shape if weight.shape[0] != out[1] else out, 1))
+    together = tie(
+        p, [inputs[j + i * size] for j in range(size) for i in range(groups)], size
+    )  # a color for each group
+    given = [color for color in together for _ in range(filters)]
+    if weight.shape[0] == len(given) and size > 1:
+        p.remember(weight, 0, "gives", given)
+    else:  # depthwise or transposed: no filters that one could choose by themselves
+        p.remember(weight, 0, "carries", given if weight.shape[0] == len(given) else inputs)
+    p.remember(bias, 0, "carries", given)
+    return Paint(along(given, 1, out))
+
+
+def carry(p: "Painter", x: Paint, tensors: Sequence[Tensor | None], dim: int = 1) -> Paint:
+    """Entries of `tensors` go with their maps."""
+    colors = p.per_channel(x, dim)
+    for tensor in tensors:
+        p.remember(tensor, 0, "carries", colors)
+    return Paint(along(colors, dim, x.colors.shape))
+
+
+def batch_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
+    """Batch and instance norm work on each map alone."""
+    if not p.owned(module):
+        p.freeze(x, COMPUTED.format(name))
+        return p.like(shapes_of(module, (x,), {}), name)
+    shapes_of(module, (x,), {})  # torch's own complaint about a wrong width
+    tensors = (module.weight, module.bias, module.running_mean, module.running_var)
+    if all(tensor is None for tensor in tensors):
+        p.widths[name] = tuple(p.per_channel(x))
+    return carry(p, x, tensors)
+
+
+def functional_batch_norm(
+    p: "Painter", operation: Callable, name: str, x: Any, mean: Tensor | None = None, var: Tensor | None = None,
+    weight: Tensor | None = None, bias: Tensor | None = None, *args, **kwargs,
+) -> Any:  # fmt: skip
+    """F.batch_norm on tensors of the network's own."""
+    named = {"running_mean": mean, "running_var": var, "weight": weight, "bias": bias}
+    tensors = [kwargs.get(key, value) for key, value in named.items()]
+    if not all(isinstance(t, Tensor) and id(t) in p.names for t in tensors if t is not None):
+        p.freeze(x, f"{name} works with entries that are computed, not parameters")
+        return x
+    return carry(p, x, tensors)
+
+
+def group_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
+    """The maps of a group are normalized together, so they go together; the other groups do not notice."""
+    per_channel, groups = p.per_channel(x), module.num_groups
+    size = len(per_channel) // groups
+    if size > 1 and (groups == 1 or module.weight is None):
+        p.freeze(x, f"{name} normalizes over several maps")
+    tie(p, [per_channel[j + i * size] for j in range(size) for i in range(groups)], size)
+    if module.weight is None:
+        p.widths[name] = tuple(per_channel)
+    return carry(p, x, (module.weight, module.bias))
+
+
+def across(p: "Painter", name: str, x: Paint, dims: Iterable[int]) -> Paint:
+    """Whatever looks at all entries along `dims` at once: maps that lie there cannot go."""
+    if any(varies(x.colors, d) for d in dims):
+        p.freeze(x, f"{name} mixes maps")
+    return x
+
+
+def layer_norm(p: "Painter", operation: Any, name: str, x: Paint, shape: Sequence[int] | None = None, *args, **kwargs):
+    """nn.LayerNorm and F.layer_norm: over the last axes."""
+    last = kwargs.get("normalized_shape", shape) or operation.normalized_shape
+    return across(p, name, x, range(x.colors.dim() - len(last), x.colors.dim()))
+
+
+def prelu(p: "Painter", operation: Any, name: str, x: Paint, weight: Tensor | None = None) -> Any:
+    """nn.PReLU and F.prelu: one slope for all maps, or one for each."""
+    slope = operation.weight if weight is None else weight
+    if id(slope) not in p.names:
+        p.freeze(x, f"{name} works with slopes that are computed, not parameters")
+        return x
+    return x if slope.numel() == 1 else carry(p, x, (slope,))
+
+
+def parameter(p: "Painter", name: str, x: Paint, tensor: Tensor) -> Paint:
+    """A sum or product with a parameter or buffer: its entries along the axis of maps go with them."""
+    shape = torch.broadcast_shapes(x.colors.shape, tensor.shape)
+    before, before_tensor = len(shape) - x.colors.dim(), len(shape) - tensor.dim()
+    wide = [d for d in range(before_tensor, len(shape)) if tensor.shape[d - before_tensor] > 1]
+    spread = any(d < before or x.colors.shape[d - before] == 1 for d in wide)
+    varying = [] if spread else [d for d in wide if varies(x.colors, d - before)]
+    if spread or len(varying) > 1 or id(tensor) not in p.names:
+        p.freeze(x, f"{name} combines it with a tensor of the network's own")
+        return p.like(torch.empty(shape, device="meta"), name)
+    if not varying:
+        return Paint(x.colors.expand(shape))
+    (d,) = varying
+    colors = p.per_channel(x, d - before)
+    p.remember(tensor, d - before_tensor, "carries", colors)
+    return Paint(along(colors, d, shape))
