@@ -91,9 +91,9 @@ def plan(
 
     `rates` gives the share of filters to remove, in [0, 1): one number for every conv layer that is tied to no other,
     or one per layer; names may be patterns, so `{"layer1.*.conv1": 0.6}` is a rate for a stage. Of n filters
-    floor(n (1 - rate)) stay, or a few more where they go in groups. `keep` gives the number that stays instead, also for single layers beside `rates`. A layer
-    that is named decides for the layers that are tied to it: name a stage's projection to choose by the projection, as
-    the paper does.
+    floor(n (1 - rate)) stay, or a few more where they go in groups. `keep` gives the number that stays instead, also
+    for single layers beside `rates`. A layer that is named decides for the layers that are tied to it: name a stage's
+    projection to choose by the projection, as the paper does.
 
     `criterion` is one of `prunekit.criteria.CRITERIA`, a function from a weight (filters, ...) to scores (filters,),
     `Scores` that are known already, or an `Activation`, which needs `data`: an iterable of inputs or of (input, label)
