@@ -5,10 +5,11 @@ as two, and some add biases, BN and pooling; this file does neither. Layers are 
 modules (nn.Conv*, nn.ConvTranspose*, nn.Linear); a matrix product written out in a forward is not seen.
 """
 
+import copy
 import math
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -20,13 +21,11 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from .errors import PrunekitError
+from .layers import CONVS, READERS, TRANSPOSED
 from .plans import Plan, colors_gone
-from .surgery import tensors
+from .surgery import refit, tensors
 from .tracing import Graph
 
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-COUNTED = (*CONVS, *TRANSPOSED, nn.Linear)
 COLUMNS = ("layer", "kind", "inputs", "filters", "kernel", "height", "width", "macs", "weights")
 
 
@@ -87,7 +86,7 @@ def cost(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> pd.DataFrame:
             height, width = map_size(module, output)
             rows[module] = {
                 "layer": names[module],
-                "kind": next(c.__name__ for c in COUNTED if isinstance(module, c)),
+                "kind": next(c.__name__ for c in READERS if isinstance(module, c)),
                 "inputs": inputs,
                 "filters": filters,
                 "kernel": "x".join(str(k) for k in getattr(module, "kernel_size", (1,))),
@@ -101,7 +100,7 @@ def cost(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> pd.DataFrame:
     handles = []
     try:
         for module in names:
-            if isinstance(module, COUNTED):
+            if isinstance(module, READERS):
                 handles.append(module.register_forward_pre_hook(enter))
                 handles.append(module.register_forward_hook(count, with_kwargs=True))
         with undisturbed(model):
@@ -135,16 +134,23 @@ def cost_of(graph: Graph, plan: Plan) -> pd.DataFrame:
     for row in table.to_dict("records"):
         tensor: Any = graph.model.get_submodule(row["layer"]).weight
         weight = names.get(id(tensor), "")
-        if (weight, 0) in kept or (weight, 1) in kept:  # others may be of kinds whose axes mean something else
-            before = tensor.shape[:2]
-            after = [len(kept.get((weight, dim), range(before[dim]))) for dim in (0, 1)]
-            groups = row["inputs"] // before[1]
-            if groups > 1:  # depthwise: a group for each map
-                groups = groups * after[0] // before[0]
-            row |= {"inputs": after[1] * groups, "filters": after[0]}
-            row |= {n: row[n] * after[0] * after[1] // (before[0] * before[1]) for n in ("macs", "weights")}
+        if (weight, 0) in kept or (weight, 1) in kept:
+            after = [len(kept.get((weight, dim), range(n))) for dim, n in enumerate(tensor.shape[:2])]
+            inputs, filters = channels(resized(graph.model.get_submodule(row["layer"]), after))
+            row |= {"inputs": inputs, "filters": filters}
+            before = tensor.shape[0] * tensor.shape[1]
+            row |= {n: row[n] * after[0] * after[1] // before for n in ("macs", "weights")}
         rows.append(row)
-    return pd.DataFrame(rows).astype(table.dtypes)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(table.dtypes)
+
+
+def resized(module: nn.Module, sizes: Sequence[int]) -> nn.Module:
+    """A layer like `module` with a weight of these first two sizes, without content."""
+    twin: Any = copy.copy(module)
+    weight = torch.empty((*sizes, *twin.weight.shape[2:]), device="meta")
+    twin._parameters = {"weight": nn.Parameter(weight, requires_grad=False), "bias": None}
+    refit(twin)
+    return twin
 
 
 def cost_before(graph: Graph) -> pd.DataFrame:

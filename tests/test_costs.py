@@ -68,7 +68,7 @@ def with_thop(model: nn.Module, x: Tensor) -> int:
 
     def walk(module: nn.Module, found: dict) -> float:
         return sum(
-            found[name][0] if isinstance(child, costs.COUNTED) else walk(child, found[name][2])
+            found[name][0] if isinstance(child, costs.READERS) else walk(child, found[name][2])
             for name, child in module.named_children()
         )
 
@@ -246,9 +246,9 @@ def test_a_slower_network_takes_longer():
 def test_the_cost_of_a_plan_is_the_cost_of_the_network_it_makes(name):
     model, inputs = made(name)
     graph = trace(model, *inputs)
-    layers = [n for n in graph.free() if len(graph.layers[n]) > 1]
+    layers = [n for n in graph.free() if len(graph.layers[n]) > 1 and n in dict(model.named_modules())]
     if not layers:
-        pytest.skip("nothing in it can lose a filter alone")
+        pytest.skip("no module in it can lose a filter alone")
     chosen = plan(graph, dict.fromkeys(layers, 0.5))
     before, after = cost(model, tuple(inputs)), cost(prune(model, chosen), tuple(inputs))
     pd.testing.assert_frame_equal(costs.cost_of(graph, chosen), after)
