@@ -226,14 +226,13 @@ def allowed(graph: Graph, layer: str, multiple: int) -> list[int]:
     if isinstance(multiple, bool) or not isinstance(multiple, Integral) or multiple < 1:
         raise PlanError(f"multiple={multiple!r} is not a number of filters; take 1, 8, 16 or the like.")
     n = len(graph.layers[layer])
-    least = max(1, n - len(removable(graph, layer)))
-    return [k for k in range(int(multiple), n, int(multiple)) if k >= least] + [n]
+    return [*range(int(multiple), n, int(multiple)), n]
 
 
 def width_at(graph: Graph, layer: str, widths: Sequence[int], rate: Fraction, values: Tensor) -> int:
     """The largest of `widths` up to what `rate` leaves, the smallest if there is none.
 
-    Not all widths can be had: filters may go in groups, or take all maps of another layer along.
+    Not all widths can be had: filters may be frozen, go in groups, or take all maps of another layer along.
     """
     below = bisect_right(widths, math.floor(widths[-1] * (1 - rate)))
     for k in (*reversed(widths[:below]), *widths[below:-1]):
@@ -250,6 +249,8 @@ def cut(graph: Graph, layer: str, values: Tensor, keep: int) -> set[int]:
     """The colors that go when `layer` keeps the `keep` filters that score the highest of `values`."""
     colors = graph.layers[layer]
     stays = highest(graph, layer, values, keep)
+    if len(stays) > keep:
+        raise PlanError(f"Layer {layer!r}: its filters go in groups, which cannot add up to {keep}.")
     return set(colors) - {colors[i] for i in stays}
 
 
