@@ -1,50 +1,57 @@
 """Sensitivity: prune each layer alone, at several rates and by several criteria, and count what is still right.
 
-One pass over the images does it all. For each batch the network runs once, node by node; where a layer is about to be
-cut, the run forks and goes on from there with the few modules that the cut changes, once for each cut. What comes
-before a layer is therefore computed once, not once for each rate.
+One pass over the images does it all. For each batch the network runs once, operation by operation; where the maps of a
+layer are read, the run forks and goes on from there for all rates at once (see `walking`).
 """
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from .criteria import Criterion, name_of
 from .errors import FileError, PlanError, PrunekitError
 from .files import digest, stored
 from .plans import expand, highest, kept_count, scores
-from .surgery import compare, silenced, smaller, tensors, variant
+from .surgery import compare, silenced, smaller, variant
 from .tracing import Graph, trace
 from .train import Compute
+from .walking import Fork, Walker, fold
 from .writing import replacing
 
+CACHED = 128  # images in one large batch on a CPU: the maps of more outgrow its caches, which costs more than it saves
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass
 class Cut:
-    """One layer pruned by one criterion at one rate: the modules that it changes, and where in the graph they begin."""
+    """One layer pruned by one criterion at one rate: the colors of its filters, the indices of those that stay."""
 
     layer: str
     criterion: str
     rate: float
-    filters: int
+    colors: tuple[int, ...]
     stays: tuple[int, ...]
-    modules: Mapping[str, nn.Module]
-    start: int
     correct: int = 0
+
+    @property
+    def filters(self) -> int:
+        return len(self.colors)
 
     @property
     def kept(self) -> int:
         return len(self.stays)
+
+    @property
+    def gone(self) -> set[int]:
+        """The colors that the cut removes."""
+        return set(self.colors) - {self.colors[i] for i in self.stays}
 
 
 def sweep(
@@ -86,18 +93,22 @@ def sweep(
     names = graph.free() if layers is None else list(expand(graph, dict.fromkeys(layers)))
     if not names:
         raise PlanError("No conv layer of this network can lose filters alone: name the layers to sweep.")
+    if not len(rates):
+        raise PlanError("There is not one rate to sweep: give shares to remove, such as (0.5, 0.9).")
     images = None if data is None else (compute.batch(x if isinstance(x, Tensor) else x[0]) for x in data)
     cuts = all_cuts(graph, names, rates, criteria, images, seed)
     tally = Tally(cuts, Path(checkpoint) if checkpoint else None, identity(model, cuts, compute))
 
-    walker = Walker(model, graph.nodes)
+    fold(graph)
+    walker = Walker(graph)
+    forks = [Fork(walker, [cut.gone for cut in cuts[i : i + len(rates)]]) for i in range(0, len(cuts), len(rates))]
     hidden = None if progress is None else not progress
     with tqdm(desc="sweep", disable=hidden, unit="batch", total=length(batches)) as bar, torch.no_grad():
         number = 0
         for number, (x, y) in enumerate(batches, start=1):
             if not tally.has(number, x, y):
                 with compute.autocast():
-                    found = counts(walker, compute.batch(x), y.to(compute.device), cuts)
+                    found = counts(walker, compute.batch(x), y.to(compute.device), forks)
                 tally.add(found, len(y))
             bar.update()
     if not number:
@@ -117,9 +128,7 @@ def all_cuts(
     data: Iterable | None,
     seed: int,
 ) -> list[Cut]:
-    """Every cut of a sweep, in the order of its rows."""
-    nodes = list(enumerate(graph.nodes.nodes))
-    position = {str(node.target): i for i, node in reversed(nodes) if node.op == "call_module"}  # of the first call
+    """Every cut of a sweep, in the order of its rows: those of a layer by one criterion follow each other."""
     by_criterion = scores(graph, layers, criteria, data, seed)
     cuts = []
     for layer in layers:
@@ -127,73 +136,39 @@ def all_cuts(
         for criterion in map(name_of, criteria):
             for rate in rates:
                 keep = kept_count(layer, len(colors), rate)
-                stays = highest(graph, layer, by_criterion[criterion][layer], keep)
-                gone = set(colors) - {colors[i] for i in stays}
-                cut = smaller(graph.model, graph, gone)
-                if rate == max(rates):
-                    masked = variant(graph.model, silenced(graph.model, graph, gone), share=True)
-                    compare(variant(graph.model, cut, share=True), masked, [x.shape for x in graph.inputs])
-                modules = changed_modules(graph.model, cut, position)
-                start = min((position[name] for name in modules), default=position[layer])
-                cuts.append(Cut(layer, criterion, rate, len(colors), stays, modules, start))
+                cuts.append(
+                    Cut(layer, criterion, rate, colors, highest(graph, layer, by_criterion[criterion][layer], keep))
+                )
+            largest = max(cuts[-len(rates) :], key=lambda cut: cut.rate).gone
+            small = variant(graph.model, smaller(graph.model, graph, largest), share=True)
+            masked = variant(graph.model, silenced(graph.model, graph, largest), share=True)
+            compare(small, masked, [x.shape for x in graph.inputs])
     return cuts
 
 
-def changed_modules(model: nn.Module, cut: Mapping[str, Tensor], called: Iterable[str]) -> dict[str, nn.Module]:
-    """Those of the modules `called` that have a tensor named in `cut`, with it; all else stays the model's own."""
-    new = {id(tensor): cut[name] for name, tensor in tensors(model).items() if name in cut}
-    found = {}
-    for name in called:
-        module = model.get_submodule(name)  # a tensor that modules share is named in `cut` by the first of them
-        own = {local: new[id(tensor)] for local, tensor in tensors(module).items() if id(tensor) in new}
-        if own:
-            found[name] = variant(module, own, share=True)
-    return found
+def counts(walker: Walker, x: Tensor, y: Tensor, forks: Sequence[Fork]) -> list[int]:
+    """Correct answers on one batch: of the network as it is, then of each variant of each fork."""
+    most = CACHED if x.device.type == "cpu" else len(x)
+    size = max(1, min(most, len(x)) // max([len(fork.gone) for fork in forks if fork.stacked], default=1))
+    parts = zip(x.split(size), y.split(size), strict=True)
+    return [sum(found) for found in zip(*(part_counts(walker, *part, forks) for part in parts), strict=True)]
 
 
-class Walker(fx.Interpreter):
-    """Runs a stretch of a graph on values computed before, with some modules exchanged for others."""
-
-    def __init__(self, model: nn.Module, graph: fx.Graph):
-        super().__init__(model, graph=graph)
-        self.order = list(graph.nodes)
-        self.exchanged: Mapping[str, nn.Module] = {}
-        self.extra_traceback = False
-
-    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        module = self.exchanged.get(target)
-        return super().call_module(target, args, kwargs) if module is None else module(*args, **kwargs)
-
-    def start(self, x: Tensor) -> dict[fx.Node, Any]:
-        """The values before the first node but the input: the input."""
-        return {node: x for node in self.order if node.op == "placeholder"}
-
-    def walk(self, values: dict[fx.Node, Any], start: int, stop: int, modules: Mapping[str, nn.Module]) -> None:
-        """Run nodes `start` to `stop`; `values` gains their results and loses what nothing needs any more."""
-        self.env, self.exchanged = values, modules
-        for node in self.order[start:stop]:
-            if node not in values:
-                values[node] = self.run_node(node)
-            for dead in self.user_to_last_uses.get(node, ()):
-                del values[dead]
-
-
-def counts(walker: Walker, x: Tensor, y: Tensor, cuts: Sequence[Cut]) -> list[int]:
-    """Correct answers on one batch: of the network as it is, then of each cut."""
+def part_counts(walker: Walker, x: Tensor, y: Tensor, forks: Sequence[Fork]) -> list[int]:
+    """`counts` of so few images that a fork's variants of them make a batch of the size that the user chose."""
     trunk, here = walker.start(x), 0
-    found = [0] * (len(cuts) + 1)
+    found: dict[Fork, list[int]] = {}
+    for fork in sorted(forks, key=lambda fork: fork.start):
+        walker.walk(trunk, here, fork.start)
+        here = fork.start
+        found[fork] = correct(fork.answers(trunk), y)
+    walker.walk(trunk, here)
+    return correct(trunk[walker.order[-1]], y) + [count for fork in forks for count in found[fork]]
 
-    def correct(values: dict[fx.Node, Any], modules: Mapping[str, nn.Module]) -> int:
-        walker.walk(values, here, len(walker.order), modules)
-        return int((values[walker.order[-1]].float().argmax(1) == y).sum())
 
-    for i, cut in sorted(enumerate(cuts, start=1), key=lambda pair: pair[1].start):
-        walker.walk(trunk, here, cut.start, {})
-        here = cut.start
-        # A copy, since an in-place operation further on would spoil the values for the next cut.
-        found[i] = correct(copy.deepcopy(trunk, {id(node): node for node in trunk}), cut.modules)
-    found[0] = correct(trunk, {})
-    return found
+def correct(logits: Tensor, y: Tensor) -> list[int]:
+    """How many of the images with labels `y` (n,) each network classifies correctly: `logits` (..., n, classes)."""
+    return (logits.float().argmax(-1) == y).sum(-1).flatten().tolist()
 
 
 class Tally:
