@@ -150,7 +150,6 @@ def batch_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
     if not p.owned(module):
         p.freeze(x, COMPUTED.format(name))
         return p.like(shapes_of(module, (x,), {}), name)
-    shapes_of(module, (x,), {})  # torch's own complaint about a wrong width
     tensors = (module.weight, module.bias, module.running_mean, module.running_var)
     if all(tensor is None for tensor in tensors):
         p.widths[name] = tuple(p.per_channel(x))

@@ -12,156 +12,20 @@ own, an integer; its feature map is painted with it, and the paint flows on thro
 What is left is a set of colors, each with the slices of tensors that have to be cut out along with it.
 """
 
-import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
 from . import balance
-from .errors import PlanError, TraceError, line_of, nearest
-from .layers import READERS
+from .errors import TraceError, line_of
+from .graph import Axis, Graph
 from .modes import in_mode
 from .paint import Colors, Paint, paints, shapes_of, squeezed
 from .rules import RULES, combine
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One dimension of a parameter or buffer, and the color of each of its indices.
-
-    `role` is "gives" (a layer's filters), "carries" (entries that belong to a map, such as BN's) or "reads" (a layer's
-    weights on its inputs).
-    """
-
-    tensor: str
-    dim: int
-    role: str
-    colors: tuple[int, ...]
-
-
-class Graph:
-    """What `trace` found: which filters of a network can go, and what goes with each.
-
-    `layers` maps the name of each conv or linear layer, in forward order, to the colors of its filters. Filters of one
-    color, in whatever layers, stay or go together: they are a *unit*. `weights` has the tensor of each layer: a layer
-    is called by its module's name, or, if its weight is used by a function, by the weight's. `reasons` has, for each
-    color that cannot go, why. `positions` says, for each weight, at how many places of one input's maps it is used;
-    `widths` has the colors of the maps of each norm without entries. `nodes` is the network's torch.fx graph in eval
-    mode, `training` the one in train mode where that has other operations, `inputs` the example that was traced.
-    """
-
-    def __init__(self, painter: "Painter", inputs: tuple[Tensor, ...], training: fx.Graph | None):
-        self.model, self.nodes, self.training, self.inputs = painter.module, painter.operations, training, inputs
-        self.axes, self.reasons = painter.resolved(), painter.colors.frozen()
-        self.positions = painter.positions
-        self.widths = {name: tuple(map(painter.colors.find, colors)) for name, colors in painter.widths.items()}
-        gives = {layer_of(self.model, axis.tensor): axis for axis in self.axes.values() if axis.role == "gives"}
-        self.layers = {layer: axis.colors for layer, axis in gives.items()}
-        self.weights = {layer: axis.tensor for layer, axis in gives.items()}
-        self.shapes = shapes(self.model)
-        self.givers: dict[int, list[tuple[str, int]]] = {}
-        for layer, colors in self.layers.items():
-            for index, color in enumerate(colors):
-                self.givers.setdefault(color, []).append((layer, index))
-
-    def colors(self, layer: str) -> tuple[int, ...]:
-        """The color of each filter of `layer`. Raises `PlanError` with the nearest names for a layer not here."""
-        if layer not in self.layers:
-            raise PlanError(self.why_not(layer))
-        return self.layers[layer]
-
-    def why_not(self, layer: str) -> str:
-        """Why `layer` is not in `layers`."""
-        modules = dict(self.model.named_modules(remove_duplicate=False))
-        if layer not in modules:
-            return f"The network has no layer {layer!r}.{nearest(layer, self.layers)}"
-        module = modules[layer]
-        if not isinstance(module, READERS):
-            return f"Layer {layer!r} is a {type(module).__name__}: only conv and linear layers have filters to remove."
-        for first, tensor in self.weights.items():
-            if self.model.get_parameter(tensor) is module.weight:
-                return f"Layer {layer!r} shares its weight with {first!r}: name that one."
-        if (f"{layer}.weight", 0) in self.axes:
-            return (
-                f"Layer {layer!r} is depthwise: its filters go with the maps it reads. Name the layer that makes those."
-            )
-        return f"Layer {layer!r} cannot be followed: its weight is computed elsewhere, or the forward does not call it."
-
-    def tied(self, layer: str) -> list[str]:
-        """The other layers that lose a filter when `layer` loses one."""
-        found = {other: None for color in self.colors(layer) for other, _ in self.givers[color]}
-        return [other for other in found if other != layer]
-
-    def convs(self) -> list[str]:
-        """The conv layers, in forward order."""
-        return [layer for layer, tensor in self.weights.items() if self.model.get_parameter(tensor).dim() > 2]
-
-    def free(self) -> list[str]:
-        """The conv layers of which every filter can go without any other layer's, in forward order."""
-        return [
-            layer
-            for layer in self.convs()
-            if not self.tied(layer) and not any(color in self.reasons for color in self.layers[layer])
-        ]
-
-    def report(self) -> pd.DataFrame:
-        """A DataFrame, a row per layer, in forward order.
-
-        Columns: layer, kind (torch's class), filters, removable (how many of them), tied (the layers that lose filters
-        with it), reason (why the others cannot go), macs and weights (multiply-adds for one input, and weights, that go
-        with one removable filter, on average).
-        """
-        return pd.DataFrame([self.described(layer) for layer in self.layers])
-
-    def described(self, layer: str) -> dict[str, Any]:
-        """The row of `layer` in the report."""
-        colors = self.layers[layer]
-        reasons = [self.reasons[color] for color in colors if color in self.reasons]
-        units = {color for color in colors if color not in self.reasons}
-        macs, weights = self.cost_of_units(units) if units else (math.nan, math.nan)
-        return {
-            "layer": layer,
-            "kind": kind_of(self.model, layer),
-            "filters": len(colors),
-            "removable": len(colors) - len(reasons),
-            "tied": ", ".join(self.tied(layer)),
-            "reason": reasons[0] if reasons else "",
-            "macs": macs,
-            "weights": weights,
-        }
-
-    def cost_of_units(self, units: set[int]) -> tuple[float, float]:
-        """Multiply-adds for one input, and weights, that go when one of `units` goes alone, on average over them."""
-        macs = weights = 0.0
-        for tensor, positions in self.positions.items():
-            shape = self.shapes[tensor]
-            axes = [self.axes[tensor, dim].colors if (tensor, dim) in self.axes else () for dim in (0, 1)]
-            counts = [Counter(color for color in colors if color in units) for colors in axes]
-            for color in counts[0].keys() | counts[1].keys():
-                lost = shape.numel() * (1 - math.prod(1 - counts[d][color] / shape[d] for d in (0, 1)))
-                macs, weights = macs + lost * positions, weights + lost
-        return macs / len(units), weights / len(units)
-
-    def kept(self, gone: set[int]) -> dict[tuple[str, int], list[int]]:
-        """For each (tensor, dimension) that loses something with the colors `gone`: the indices that stay."""
-        touched = [axis for axis in self.axes.values() if not gone.isdisjoint(axis.colors)]
-        return {(a.tensor, a.dim): [i for i, color in enumerate(a.colors) if color not in gone] for a in touched}
-
-    def fits(self, model: nn.Module) -> bool:
-        """Whether `model` is the one that was traced, with tensors of the shapes that they had then."""
-        return model is self.model and shapes(model) == self.shapes
-
-
-def shapes(model: nn.Module) -> dict[str, torch.Size]:
-    """The shape of every parameter and buffer."""
-    return {name: tensor.shape for name, tensor in model.state_dict(keep_vars=True).items()}
 
 
 def trace(model: nn.Module, *example: Tensor) -> Graph:
@@ -180,10 +44,8 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     if not example or not all(isinstance(x, Tensor) for x in example):
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
     try:
-        with in_mode(model, training=False):
-            nodes = operations(model)
-        with in_mode(model, training=True):
-            training = operations(model)
+        nodes, asked = operations(model, training=False)
+        training = operations(model, training=True)[0] if asked else nodes
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {error} {line_of(error)} Control flow must not depend on values of "
@@ -215,26 +77,35 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     return Graph(painter, tuple(x.detach() for x in example), training)
 
 
-def layer_of(model: nn.Module, tensor: str) -> str:
-    """The name of the layer whose weight is `tensor`: its module's, or the tensor's own where a function uses it."""
-    module, _, name = tensor.rpartition(".")
-    return module if name == "weight" and isinstance(model.get_submodule(module), READERS) else tensor
+class Tracer(fx.Tracer):
+    """Notices whether a forward asks in which mode it is: only then the other mode can be another network."""
+
+    asked = False
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        self.asked |= attr == "training"
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
-def kind_of(model: nn.Module, layer: str) -> str:
-    """The class of a layer, or "function"."""
-    module = dict(model.named_modules()).get(layer)
-    return "function" if module is None else type(module).__name__
+def operations(model: nn.Module, training: bool) -> tuple[fx.Graph, bool]:
+    """The torch.fx graph of `model` in train or eval mode, and whether the forward asked for the mode.
 
-
-def operations(model: nn.Module) -> fx.Graph:
-    """The torch.fx graph of `model`. Tensors that the forward makes are kept in it; fx would put them in the model."""
+    Tensors that the forward makes are kept in the graph; fx would put them in the model.
+    """
+    tracer = Tracer()
     with untouched(model):
-        nodes = fx.Tracer().trace(model)
+        for module in model.modules():  # torch looks for attributes among the buffers last, and fx watches it there
+            del module.training
+            module._buffers["training"] = training  # type: ignore[assignment]
+        try:
+            nodes = tracer.trace(model)
+        finally:
+            for module in model.modules():
+                del module._buffers["training"]
         for node in nodes.nodes:
             if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
                 node.op, node.target = "call_function", partial(torch.clone, getattr(model, node.target))
-    return nodes
+    return nodes, tracer.asked
 
 
 def same_operations(a: fx.Graph, b: fx.Graph) -> bool:
@@ -349,6 +220,11 @@ class Painter(fx.Interpreter):
         if tensor is None:
             return
         name = self.names[id(tensor)]
+        if tensor.shape[dim] != len(colors):
+            raise TraceError(
+                f"{self.at} has {tensor.shape[dim]} entries in {name!r}, and {len(colors)} maps arrive. Is the example "
+                "an input of this network?"
+            )
         if (name, dim) in self.axes:
             for old, new in zip(self.axes[name, dim].colors, colors, strict=True):
                 self.colors.unite(old, new)
@@ -368,16 +244,17 @@ class Painter(fx.Interpreter):
     def settle(self) -> None:
         """Draw the last consequences: parts of one size stay so, and what would leave nothing cannot go."""
         balance.settle(self.colors, self.divisions, "what it is divided into has to stay of one size")
-        find = self.colors.find
         for axis in self.axes.values():
-            everything = {find(color) for color in axis.colors}
-            if len(everything) == 1 and axis.role == "gives":
+            if axis.role != "gives":
+                continue
+            everything = set(map(self.colors.find, axis.colors))
+            if len(everything) == 1:
                 self.colors.freeze(everything, "all filters of this layer go together, and nothing would be left")
 
     def resolved(self) -> dict[tuple[str, int], Axis]:
         """All axes in the order of the forward pass, with final colors."""
-        find = self.colors.find
+        final = [self.colors.find(color) for color in range(len(self.colors.parent))]
         return {
-            key: Axis(axis.tensor, axis.dim, axis.role, tuple(find(c) for c in axis.colors))
+            key: Axis(axis.tensor, axis.dim, axis.role, tuple(map(final.__getitem__, axis.colors)))
             for key, axis in self.axes.items()
         }
