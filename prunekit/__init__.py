@@ -14,3 +14,12 @@ from .surgery import mask, prune
 from .tracing import Graph, trace
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """`draw`, imported when it is first asked for: matplotlib and seaborn take a while, and few programs draw."""
+    if name == "draw":
+        from .drawing import draw
+
+        return draw
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_map
 
 from . import layers, rules
-from .layers import CONVS
+from .layers import READERS
 from .rules import RULES
 
 
@@ -73,7 +73,7 @@ class Runner(fx.Interpreter):
     def call_module(self, target, args: tuple, kwargs: dict) -> Any:
         module = self.fetch_attr(str(target))
         x = args[0] if args else kwargs.get("input")
-        if isinstance(x, Value) and isinstance(module, (*CONVS, nn.Linear)):
+        if isinstance(x, Value) and isinstance(module, READERS):
             self.found.setdefault(str(target), []).append(arrival(self.node, module, x))
         return apply(type(module), module, args, kwargs)
 
@@ -121,7 +121,8 @@ def apply(kind: Any, operation: Callable, args: tuple, kwargs: dict) -> Any:
     for first in ("input", "tensors"):
         if first in kwargs:
             args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
-    rule = SPREADS.get(RULES.get(kind))
+    painted = RULES.get(kind) or RULES.get(f"{getattr(kind, '__module__', '')}.{getattr(kind, '__name__', '')}")
+    rule = SPREADS.get(painted)
     if rule is not None and args:
         return rule(operation, *args, **kwargs)
     for value in here:  # it may even have been changed in place
@@ -142,6 +143,15 @@ def layer(module: Any, x: Value) -> Value:
     """An output varies if a weight that is not zero reads an input that does."""
     readers = bare(module, (module.weight != 0).double()).forward(x.varies.double())  # counted, so whole numbers
     return Value(module(x.numbers), readers > 0.5)
+
+
+def function(operation: Callable, x: Any, weight: Any, bias: Any = None, *args, **kwargs) -> Value:
+    """A conv or linear layer that is called as a function. Where its weight is computed, all of it may vary."""
+    out = operation(*only_numbers((x, weight, bias, *args)), **kwargs)
+    if is_value(weight) or is_value(bias) or not is_value(x):
+        return Value(out, torch.ones_like(out, dtype=torch.bool))
+    readers = operation(x.varies.double(), (weight != 0).double(), None, *args, **kwargs)
+    return Value(out, readers > 0.5)
 
 
 def batch_norm(module: Any, x: Value) -> Value:
@@ -173,7 +183,7 @@ def move(operation: Callable, x: Any, *args, **kwargs) -> Any:
     """What moves data moves what varies along."""
     if not is_value(x):  # an item of several results
         return operation(x, *args, **kwargs)
-    numbers, varies = (operation(half, *args, **kwargs) for half in (x.numbers, x.varies))
+    numbers, varies = (operation(half, *only_numbers(args), **kwargs) for half in (x.numbers, x.varies))
     if isinstance(numbers, Tensor):
         return Value(numbers, varies)
     return type(numbers)(Value(n, v) for n, v in zip(numbers, varies, strict=True))
@@ -212,11 +222,18 @@ def sizes(operation: Callable, x: Value, *args, **kwargs) -> Any:
 
 SPREADS: dict[Any, Callable] = {  # by what the operation does to paint
     layers.reader: layer,
+    layers.conv: function,
+    layers.transposed: function,
+    layers.linear: function,
+    layers.prelu: through,
     layers.batch_norm: batch_norm,
     rules.pool: pool,
     rules.through: through,
     rules.reshape: move,
     rules.move: move,
+    rules.pixel_shuffle: move,
+    rules.pixel_unshuffle: move,
+    rules.channel_shuffle: move,
     rules.cat: cat,
     rules.chunk: move,
     rules.split: move,

@@ -83,11 +83,8 @@ class Zeros:
             pairs = [(max(2, x.shape[0]), *x.shape[1:]) for x in self.graph.inputs]
             found = arrivals(model, self.graph.nodes, example(model, pairs))
         axes = self.graph.axes.values()
-        giving = [axis for axis in axes if axis.role == "gives"]
-        self.zero = {
-            layer: (~kernels(model, axis).any(1)).nonzero()[:, 0].tolist()
-            for layer, axis in zip(self.graph.layers, giving, strict=True)
-        }
+        gives = {axis.tensor: (~kernels(model, axis).any(1)).nonzero()[:, 0] for axis in axes if axis.role == "gives"}
+        self.zero = {layer: gives[tensor].tolist() for layer, tensor in self.graph.weights.items()}
         self.biases = Counter(id(m.bias) for m in model.modules() if getattr(m, "bias", None) is not None)
         self.readers = [reader(self.graph, axis, found) for axis in axes if axis.role == "reads"]
         self.obstacles: dict[int, str] = dict(self.graph.reasons)
@@ -154,8 +151,6 @@ class Zeros:
                 moves = [reader.move(color, other) for reader in needing]
                 if all(moves):
                     self.moves += filter(None, moves)
-                    for reader in needing:
-                        reader.uses[reader.inputs(other)] |= reader.uses[reader.inputs(color)]
                     return True
         self.carriers[color] = None
         return False

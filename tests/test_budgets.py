@@ -270,6 +270,7 @@ def test_no_combination_of_rates_loses_less(name: str):
     graph = traced(name)
     layers = [layer for layer in CHAINS[name] if layer in graph.layers]
     table = swept(graph, layers, (0.25, 0.5, 0.65), seed=len(name))
+    table = table.drop(table.index[table["layer"] == layers[0]][0])  # not the same rates everywhere
     if name == "doubled":  # its filters go in pairs
         table = table[(table["kept"] % 2 == 0)]
     lost = {(row["layer"], row["rate"]): 900 - row["correct"] for row in table.to_dict("records")}
@@ -454,8 +455,9 @@ def test_tables_that_are_no_sweep_of_one_network():
 def test_tied_layers_in_a_table():
     graph = traced("resnet20 projection")
     table = swept(graph, ["layer2.0.conv2", "layer2.0.downsample.0"], (0.5,), seed=0)
-    with pytest.raises(PlanError, match=r"are tied.*Name only the one"):
-        plan_by_sensitivity(graph, table, macs=0.9)
+    for share in (0.9, 0.001):  # before it is asked whether the budget can be reached
+        with pytest.raises(PlanError, match=r"are tied.*Name only the one"):
+            plan_by_sensitivity(graph, table, macs=share)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from odd_nets import ODD, PAPER, full_disk, made
-from safetensors.torch import save_file
+from odd_nets import ODD, PAPER, full_disk, logits, made
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import prunekit as pk
-from prunekit.errors import FileError, PlanError, PrunekitError
+from prunekit.errors import FileError, PlanError, PrunekitError, SurgeryError
 from prunekit.plans import plan_by_hand
 
 BUILDERS = {name: builder for name, (builder, _) in (PAPER | ODD).items()}
@@ -268,3 +268,87 @@ def test_a_kill_leaves_what_was_there(tmp_path: Path, written: bytes):
     model, _ = made("vgg16", dtype=torch.float32)
     pk.save(model, [], tmp_path / "a")
     assert same(pk.load(tmp_path / "a", small_vgg), model)
+
+
+# From shapes alone
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "normalized"])
+def test_every_network_is_rebuilt_from_its_state(name: str):
+    model, inputs = made(name, dtype=torch.float32)
+    graph = pk.trace(model, *inputs)
+    units = sorted({c for colors in graph.layers.values() for c in colors} - set(graph.reasons))
+    gone: set[int] = set()
+    for unit in units[::2]:
+        gone |= {unit} if all(graph.kept(gone | {unit}).values()) else set()
+    removed = {layer: [i for i, c in enumerate(colors) if c in gone] for layer, colors in graph.layers.items()}
+    small = pk.prune(model, plan_by_hand(graph, removed))
+    again = pk.rebuild(small.state_dict(), BUILDERS[name], *inputs).eval()
+    assert type(again) is type(model)
+    assert same(again, small)
+    assert repr(again) == repr(small)
+    with torch.inference_mode():
+        assert logits(again(*inputs)).equal(logits(small(*inputs)))
+
+
+def test_rebuilt_from_files_of_others(tmp_path: Path):
+    small, _, x = pruned()
+    torch.save(small.state_dict(), tmp_path / "a.pt")
+    save_file(small.state_dict(), tmp_path / "a.safetensors")
+    for state in (torch.load(tmp_path / "a.pt", weights_only=True), load_file(tmp_path / "a.safetensors")):
+        again = pk.rebuild(state, small_vgg, x)
+        assert same(again, small)
+        trained_a_step(again, x)  # in memory of its own
+        assert all(tensor.equal(state[name]) for name, tensor in small.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_rebuilt_in_its_number_format(dtype: torch.dtype):
+    small, _, x = pruned(dtype=dtype)
+    again = pk.rebuild(small.state_dict(), small_vgg, x).eval()
+    assert again(x).equal(small(x))
+
+
+def test_rebuilt_with_a_bias_that_shrinking_made():
+    def builder() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 1, bias=False), nn.Flatten(), nn.Linear(144, 3))
+
+    model: Any = builder()
+    model[0].weight.data[:3] = 0
+    x = torch.randn(2, 3, 8, 8)
+    small = pk.shrink(model, x)
+    again: Any = pk.rebuild(small.state_dict(), builder, x)
+    assert again[1].bias.equal(small[1].bias)
+    assert again(x).equal(small(x))
+
+
+def test_rebuilding_refuses():
+    small, _, x = pruned()
+    state = dict(small.state_dict())
+    with pytest.raises(PlanError, match=r"rebuild takes a function that builds the network"):
+        pk.rebuild(state, small_vgg(), x)  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match=r"`state` is of another network: only the built network has 'bn1.bias'"):
+        pk.rebuild(state, BUILDERS["resnet20 pad"], x)
+    with pytest.raises(
+        PlanError, match=r"`state` is of another network: only the built network has 'features.0.weight'"
+    ):
+        pk.rebuild({k: v for k, v in state.items() if k != "features.0.weight"}, small_vgg, x)
+    with pytest.raises(PlanError, match=r"'\S+' is \(\S+, .*\) in it and \(.*\) in the built network, and a cut only"):
+        pk.rebuild(small_vgg().state_dict(), partial(pk.nets.vgg16, 1 / 32), x)
+    with pytest.raises(SurgeryError, match=r"returns the shapes \[\(2, 10\)\], and as built \[\(2, 11\)\]"):
+        pk.rebuild(state, partial(pk.nets.vgg16, 1 / 16, 11), x)
+    with pytest.raises(SurgeryError, match=r"The network that the builder makes does not run on this example: "):
+        pk.rebuild(state, small_vgg, torch.randn(1, 1, 32, 32))
+    with pytest.raises(SurgeryError, match=r"These weights do not fit one another: "):
+        pk.rebuild(state | {"features.3.weight": state["features.3.weight"][:, :1]}, small_vgg, x)
+
+
+def test_rebuilding_finds_a_size_written_into_the_forward():
+    class HardView(BUILDERS["viewed"]):  # type: ignore[misc]
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(F.avg_pool2d(torch.relu(self.bn(self.a(x))), 4).view(-1, 24))
+
+    state = HardView().state_dict()
+    small = {name: tensor[:3] if name[0] in "ab" and tensor.dim() else tensor for name, tensor in state.items()}
+    with pytest.raises(SurgeryError, match=r"returns the shapes \[\(1, 3\)\], and as built \[\(2, 3\)\].* written"):
+        pk.rebuild(small, HardView, torch.randn(2, 3, 8, 8))

@@ -4,10 +4,14 @@ import pandas as pd
 
 from ..errors import PrunekitError, nearest
 from ..ledger import Ledger
-from . import cost_claims, sensitivity_claims
+from . import cost_claims, criterion_claims, residual_claims, retraining_claims, sensitivity_claims
 from .judging import Claim, Verdict
 
-CLAIMS: dict[str, Claim] = {claim.id: claim for claim in (*cost_claims.CLAIMS, *sensitivity_claims.CLAIMS)}
+CLAIMS: dict[str, Claim] = {
+    claim.id: claim
+    for part in (cost_claims, sensitivity_claims, criterion_claims, residual_claims, retraining_claims)
+    for claim in part.CLAIMS
+}
 
 
 def judge(id: str, ledger: Ledger) -> Verdict:

@@ -1,0 +1,223 @@
+"""Figures 8, 9 and 10: smallest against random and largest filters, feature maps against weights, l1 against l2."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from ..intervals import difference, wilson
+from ..ledger import Ledger
+from .judging import Claim, Part, Verdict, above
+from .reading import Count, Counts, better, by_seed, counts, mean, points, same_network, within
+from .sensitivity_claims import LAYERS, MARGIN, MARGIN_REASON, MORE_IMAGES, RATES
+
+L1, CRITERIA, ACTIVATIONS = "sensitivity-vgg16", "criteria-vgg16", "activations-vgg16"
+CELLS = [(n, rate) for n in LAYERS for rate in RATES]
+OTHERS = ("mean-mean", "mean-l1", "mean-l2", "var-l2")
+DECIDED = (
+    "A cell is one layer at one rate. It is decided where the 95% interval of the difference in accuracy excludes 0. "
+    "More than half of the decided cells: the 95% interval of that share (Wilson) lies above one half: met; below: "
+    "not met; otherwise, or with nothing decided, unclear. Where hardly anything is lost nothing is decided, and such "
+    "cells say nothing for either side."
+)
+
+
+def of_criterion(rows: pd.DataFrame, criterion: str) -> Counts:
+    """Counts by layer number and rate."""
+    return counts(rows[rows["criterion"] == criterion], "number", "rate")
+
+
+def draws(rows: pd.DataFrame) -> list[Counts]:
+    """The counts of each draw of random filters, two draws at least."""
+    random = rows[rows["criterion"] == "random"]
+    found = [counts(part, "number", "rate") for _, part in random.groupby("draw")]
+    if len(found) < 2:
+        raise LookupError("fewer than two draws")
+    return found
+
+
+def against_draws(smallest: Count, random: Iterable[Count]) -> Part:
+    """Met if above every draw, not met if below more than half of them, each beyond its interval; else unclear."""
+    parts = [better(smallest, one) for one in random]
+    if all(part == Part.MET for part in parts):
+        return Part.MET
+    return Part.NOT_MET if 2 * parts.count(Part.NOT_MET) > len(parts) else Part.UNCLEAR
+
+
+def most(parts: list[Part]) -> Part:
+    """Whether more than half of what is decided is met: see `DECIDED`."""
+    won, decided = parts.count(Part.MET), len(parts) - parts.count(Part.UNCLEAR)
+    return above(wilson(won, decided), 0.5) if decided else Part.UNCLEAR
+
+
+def tally(parts: list[Part]) -> str:
+    return f"better in {parts.count(Part.MET)}, worse in {parts.count(Part.NOT_MET)} of {len(parts)} cells"
+
+
+def smallest_beats_random(ledger: Ledger) -> Verdict:
+    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
+        same_network(l1, others)
+        smallest, random = of_criterion(l1, "l1"), draws(others)
+        parts = [against_draws(smallest[c], [draw[c] for draw in random]) for c in CELLS]
+        return [most(parts)], tally(parts)
+
+    return by_seed(ledger, (L1, CRITERIA), judge)
+
+
+def smallest_beats_random_at_90(ledger: Ledger) -> Verdict:
+    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
+        same_network(l1, others)
+        smallest, random = of_criterion(l1, "l1"), draws(others)
+        parts = [against_draws(smallest[n, 0.9], [draw[n, 0.9] for draw in random]) for n in LAYERS]
+        ahead = ", ".join(
+            f"conv {n} {min(points(smallest[n, 0.9], draw[n, 0.9]) for draw in random):+.1f}" for n in LAYERS
+        )
+        return parts, f"points ahead of the best of {len(random)} draws: {ahead}"
+
+    return by_seed(ledger, (L1, CRITERIA), judge)
+
+
+def largest_falls(ledger: Ledger) -> Verdict:
+    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
+        same_network(l1, others)
+        smallest, largest = of_criterion(l1, "l1"), of_criterion(others, "largest")
+        parts = [better(smallest[n, 0.5], largest[n, 0.5]) for n in LAYERS]
+        behind = ", ".join(f"conv {n} {points(smallest[n, 0.5], largest[n, 0.5]):.1f}" for n in LAYERS)
+        return parts, f"points that the largest cost more at 50%: {behind}"
+
+    return by_seed(ledger, (L1, CRITERIA), judge)
+
+
+def l1_beats_the_four(ledger: Ledger) -> Verdict:
+    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
+        same_network(l1, others)
+        smallest, parts, sentences = of_criterion(l1, "l1"), [], []
+        for name in OTHERS:
+            other = of_criterion(others, name)
+            cells = [better(smallest[c], other[c]) for c in CELLS]
+            parts.append(most(cells))
+            sentences.append(f"than {name} {tally(cells)}")
+        return parts, ", ".join(sentences)
+
+    return by_seed(ledger, (L1, ACTIVATIONS), judge)
+
+
+def mean_std_up_to_60(ledger: Ledger) -> Verdict:
+    rates = [rate for rate in RATES if rate <= 0.6]
+
+    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
+        same_network(l1, others)
+        ours, theirs = of_criterion(l1, "l1"), of_criterion(others, "mean-std")
+        pairs = [(mean([theirs[n, r] for n in LAYERS]), mean([ours[n, r] for n in LAYERS])) for r in rates]
+        ahead = ", ".join(f"{points(*pair):+.2f} at {r:.0%}" for pair, r in zip(pairs, rates, strict=True))
+        return [above(difference(*pair), -MARGIN) for pair in pairs], f"points ahead of l1, mean of layers: {ahead}"
+
+    return by_seed(ledger, (L1, ACTIVATIONS), judge)
+
+
+def mean_std_collapses(ledger: Ledger) -> Verdict:
+    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
+        same_network(l1, others)
+        ours, theirs = of_criterion(l1, "l1"), of_criterion(others, "mean-std")
+        behind = ", ".join(f"conv {n} {points(ours[n, 0.9], theirs[n, 0.9]):+.1f}" for n in LAYERS)
+        parts = [better(ours[n, 0.9], theirs[n, 0.9]) for n in (1, 2, 3)]
+        return parts, f"points behind l1 at 90%: {behind}"
+
+    return by_seed(ledger, (L1, ACTIVATIONS), judge)
+
+
+def l1_like_l2(ledger: Ledger) -> Verdict:
+    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
+        same_network(l1, others)
+        one, two = of_criterion(l1, "l1"), of_criterion(others, "l2")
+        pairs = [(mean([one[n, r] for r in RATES]), mean([two[n, r] for r in RATES])) for n in LAYERS]
+        ahead = ", ".join(f"conv {n} {points(*pair):+.2f}" for pair, n in zip(pairs, LAYERS, strict=True))
+        return [within(difference(*pair), MARGIN) for pair in pairs], f"points of l1 above l2, mean of rates: {ahead}"
+
+    return by_seed(ledger, (L1, CRITERIA), judge)
+
+
+CLAIMS = (
+    Claim(
+        id="8.1",
+        meaning="Removing the smallest filters is better than removing random ones, for most layers and rates.",
+        place="Figure 8, section 4.4",
+        experiments=(L1, CRITERIA),
+        predicate=(
+            "The smallest beat random in a cell if they beat each of the draws, and lose if they lose to more than "
+            f"half of them. They are better in more than half of the cells decided. {DECIDED}"
+        ),
+        changes="More draws and other seeds; a network trained longer, whose norms differ more.",
+        judge=smallest_beats_random,
+    ),
+    Claim(
+        id="8.2",
+        meaning="When 90% of a layer go, removing the smallest beats removing random ones in every layer.",
+        place="Figure 8, section 4.4",
+        experiments=(L1, CRITERIA),
+        predicate=(
+            "For each of the 13 layers at 90%, the accuracy is above that of every draw, each beyond the 95% interval "
+            "of the difference: met; below more than half of the draws: not met. A comparison needs no margin."
+        ),
+        changes="More draws; other seeds of training.",
+        judge=smallest_beats_random_at_90,
+    ),
+    Claim(
+        id="8.3",
+        meaning="Accuracy falls fast when the largest filters go first.",
+        place="Figure 8, section 4.4",
+        experiments=(L1, CRITERIA),
+        predicate=(
+            "For each of the 13 layers at 50%, removing the largest leaves less accuracy than removing the smallest, "
+            "beyond the 95% interval of the difference. At 50% the two sets of filters have none in common."
+        ),
+        changes=MORE_IMAGES,
+        judge=largest_falls,
+    ),
+    Claim(
+        id="9.1",
+        meaning="The l1 norm of weights is better than mean-mean, mean-l1, mean-l2 and var-l2 of feature maps.",
+        place="Figure 9, section 4.5",
+        experiments=(L1, ACTIVATIONS),
+        predicate=f"Against each of the four, l1 is better in more than half of the cells decided. {DECIDED}",
+        changes="Other seeds of training; the maps after BN or ReLU instead of before them.",
+        judge=l1_beats_the_four,
+    ),
+    Claim(
+        id="9.2",
+        meaning="The mean-std of feature maps is as good as l1, or better, up to 60%.",
+        place="Figure 9, section 4.5",
+        experiments=(L1, ACTIVATIONS),
+        predicate=(
+            "At each rate from 10 to 60%, accuracy averaged over the 13 layers is not below that of l1 by more than "
+            "the margin: the 95% interval of the difference, taken for one test set of images, lies above minus 2 "
+            f"points: met; below: not met. {MARGIN_REASON}"
+        ),
+        changes=MORE_IMAGES,
+        judge=mean_std_up_to_60,
+    ),
+    Claim(
+        id="9.3",
+        meaning="Beyond 60% mean-std falls behind l1, most of all in convs 1 to 3.",
+        place="Figure 9, section 4.5",
+        experiments=(L1, ACTIVATIONS),
+        predicate=(
+            "At 90%, accuracy in each of convs 1, 2 and 3 is below that of l1, beyond the 95% interval of the "
+            "difference. The other layers are shown beside them, not judged."
+        ),
+        changes=MORE_IMAGES,
+        judge=mean_std_collapses,
+    ),
+    Claim(
+        id="10.1",
+        meaning="It makes no difference that matters whether filters are ranked by l1 or by l2.",
+        place="Figure 10, section 4.5",
+        experiments=(L1, CRITERIA),
+        predicate=(
+            "For each of the 13 layers, the accuracies averaged over the nine rates differ by less than the margin: "
+            "the whole 95% interval of the difference lies within 2 points of 0: met; wholly outside: not met. "
+            f"{MARGIN_REASON}"
+        ),
+        changes=MORE_IMAGES,
+        judge=l1_like_l2,
+    ),
+)
