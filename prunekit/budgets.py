@@ -77,7 +77,8 @@ def plan_for(
     rates = sorted({1 - Fraction(k, widths[layer][-1]) for layer in names for k in widths[layer]})
     best = bisect_left(rates, True, key=lambda rate: within(left(at(rate)), limits))
     if best == len(rates):
-        raise unreachable(limits, left(at(rates[-1])), summed(whole, set()))
+        hint = "take more layers: layers='*' are all that can lose filters, also those that are tied"
+        raise unreachable(limits, left(at(rates[-1])), summed(whole, set()), hint)
     keep = at(rates[best])
     for layer, wider in at(rates[best - 1]).items() if best else ():
         if within(left(keep | {layer: wider}), limits):
@@ -122,7 +123,7 @@ def plan_by_sensitivity(
     gone = [[cut(graph, layer, values[layer], k) for k in each] for layer, each in zip(names, kept, strict=True)]
     most = {color for options in gone for color in max(options, key=len)}
     if not within(summed(whole, most), limits):
-        raise unreachable(limits, summed(whole, most), summed(whole, set()))
+        raise unreachable(limits, summed(whole, most), summed(whole, set()), "sweep more layers or larger rates")
     costs = [priced(whole, quantity, gone) for quantity in limits]
     found = choose([np.array(list(lost[layer].values())) for layer in names], costs, list(limits.values()))
     assert found is not None  # the largest cuts are within the limits
@@ -179,7 +180,7 @@ def within(left: Total, limits: Mapping[str, int]) -> bool:
     return all(getattr(left, name) <= limit for name, limit in limits.items())
 
 
-def unreachable(limits: Mapping[str, int], least: Total, before: Total) -> PlanError:
+def unreachable(limits: Mapping[str, int], least: Total, before: Total, hint: str) -> PlanError:
     """The refusal of budgets below what is `least`."""
     missed = [
         f"{limit:,} {QUANTITIES[name]} cannot be reached: with the largest cut of each layer {getattr(least, name):,} "
@@ -187,7 +188,7 @@ def unreachable(limits: Mapping[str, int], least: Total, before: Total) -> PlanE
         for name, limit in limits.items()
         if getattr(least, name) > limit
     ]
-    return PlanError(f"Budget: {' '.join(missed)} Allow more, or name more layers.")
+    return PlanError(f"Budget: {' '.join(missed)} Allow more, or {hint}.")
 
 
 # One rate

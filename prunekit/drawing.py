@@ -155,7 +155,10 @@ def draw_band(ax: Axes, band: dict, row: int, edges: Sequence[float], style: dic
         for unit, a, b in zip(band["units"], edges, edges[1:], strict=False):
             ax.text((a + b) / 2, row, f"{band['group']}{unit}", fontsize=0.75 * size, **center)
     elif band["kind"] == "tied" and right - left > 0.012 * size:
-        ax.text((left + right) / 2, row, band["group"], fontsize=size, **center)
+        units = len(set(band["units"]))
+        more = "" if units == len(band["units"]) else f": {units} unit{'s' if units > 1 else ''}"
+        text = band["group"] + more if right - left > 0.12 * size else band["group"]
+        ax.text((left + right) / 2, row, text, fontsize=size, **center)
 
 
 def draw_rail(ax: Axes, group: str, rail: Rail, ends: Sequence[float], size: float) -> None:
@@ -173,8 +176,8 @@ def draw_rail(ax: Axes, group: str, rail: Rail, ends: Sequence[float], size: flo
 
 def legend(ax: Axes, table: pd.DataFrame, reasons: Sequence[str], widest: int) -> None:
     """Below the picture: what the kinds of bands mean, those that are there."""
-    like = "letter and number" if widest <= NUMBERED else "letter, one for one"
-    texts = {"alone": "each filter can go by itself", "tied": f"tied: goes with those of the same {like}"}
+    like = "letter and number" if widest <= NUMBERED else "letter"
+    texts = {"alone": "each filter can go by itself", "tied": f"tied: goes with filters of the same {like}"}
     entries = [
         Patch(label=text, **look({"kind": kind, "group": "A"}, reasons))
         for kind, text in texts.items()

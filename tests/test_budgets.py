@@ -395,14 +395,14 @@ def test_a_budget_is_needed():
 def test_a_budget_that_cannot_be_reached_says_what_can():
     graph = traced("vgg16")
     least = after(graph, plan(graph, keep=dict.fromkeys(graph.free(), 1)))
-    with pytest.raises(PlanError, match=rf"5 bytes cannot be reached: .* {least.bytes:,} of .* remain"):
+    with pytest.raises(PlanError, match=rf"5 bytes cannot be reached: .* {least.bytes:,} of .* remain.*layers='\*'"):
         plan_for(graph, bytes=5)
     assert after(graph, plan_for(graph, bytes=least.bytes)) == least  # and it can
     with pytest.raises(PlanError, match=r"bytes cannot be reached"):
         plan_for(graph, bytes=least.bytes - 1)
     table = swept(graph, CHAINS["vgg16"], (0.5, 0.75), seed=0)
     least = after(graph, plan(graph, dict.fromkeys(CHAINS["vgg16"], 0.75)))
-    with pytest.raises(PlanError, match=rf"weights cannot be reached: .* {least.weights:,} of .* remain"):
+    with pytest.raises(PlanError, match=rf"weights cannot be reached: .* {least.weights:,} of .* remain.*larger rates"):
         plan_by_sensitivity(graph, table, weights=least.weights - 1)
     assert after(graph, plan_by_sensitivity(graph, table, weights=least.weights)) == least
 

@@ -118,6 +118,22 @@ def test_filters_that_go_together_have_one_number():
     assert by_row == [["A1", "A2", "A3", "A4"], ["A1", "A2", "A3", "A4"] * 2, [], []]
 
 
+def test_units_of_several_filters_are_counted():
+    class Doubled(torch.nn.Module):
+        """The maps of a twice, added to those of b."""
+
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (torch.nn.Conv2d(*size, 1) for size in ((3, 12), (3, 24), (24, 3)))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            a = self.a(x)
+            return self.c(torch.cat([a, a], 1) + self.b(x))
+
+    ax = draw(pk.trace(Doubled(), torch.randn(1, 3, 4, 4)))
+    assert [text.get_text() for text in ax.texts] == ["A", "A: 12 units", "A"]  # the last is at the rail
+
+
 def test_each_reason_has_a_hatch_and_a_line_in_the_legend():
     graph = traced("weighted")
     ax = draw(graph)
