@@ -1,14 +1,14 @@
 """What layers do to paint: those that read it and give off new, and those with entries for each map that they pass."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import TraceError
-from .paint import Paint, along, shapes_of, varies
+from .paint import Paint, along, shapes_of, squeezed, varies
 
 if TYPE_CHECKING:
     from .tracing import Painter
@@ -181,10 +181,21 @@ def group_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
     return carry(p, x, (module.weight, module.bias))
 
 
-def across(p: "Painter", name: str, x: Paint, dims: Iterable[int]) -> Paint:
-    """Whatever looks at all entries along `dims` at once: maps that lie there cannot go."""
-    if any(varies(x.colors, d) for d in dims):
+def across(p: "Painter", name: str, x: Paint, dims: Sequence[int]) -> Paint:
+    """Whatever looks at all entries along `dims` at once: maps that lie there cannot go.
+
+    Where maps lie along another axis as well, as of two tensors that were stacked, those at one place go together.
+    """
+    if not any(varies(x.colors, d) for d in dims):
+        return x
+    if not any(varies(x.colors, d) for d in range(x.colors.dim()) if d not in dims):
         p.freeze(x, f"{name} mixes maps")
+        return x
+    colors = squeezed(x.colors)
+    others = [d for d in range(colors.dim()) if d not in dims]
+    for row in colors.permute(*others, *dims).flatten(0, len(others) - 1).flatten(1).tolist():
+        for color in set(row):
+            p.colors.unite(row[0], color)
     return x
 
 
@@ -210,12 +221,16 @@ def parameter(p: "Painter", name: str, x: Paint, tensor: Tensor) -> Paint:
     wide = [d for d in range(before_tensor, len(shape)) if tensor.shape[d - before_tensor] > 1]
     spread = any(d < before or x.colors.shape[d - before] == 1 for d in wide)
     varying = [] if spread else [d for d in wide if varies(x.colors, d - before)]
-    if spread or len(varying) > 1 or id(tensor) not in p.names:
+    own, axes = tensor, range(tensor.dim())
+    if tensor._base is not None and tensor._base.numel() == tensor.numel() == max(tensor._base.shape):
+        own = tensor._base  # a list of numbers in another shape, such as scale.reshape(1, -1, 1, 1)
+        axes = [own.shape.index(own.numel())] * tensor.dim()
+    if spread or len(varying) > 1 or id(own) not in p.names:
         p.freeze(x, f"{name} combines it with a tensor of the network's own")
         return p.like(torch.empty(shape, device="meta"), name)
     if not varying:
         return Paint(x.colors.expand(shape))
     (d,) = varying
     colors = p.per_channel(x, d - before)
-    p.remember(tensor, d - before_tensor, "carries", colors)
+    p.remember(own, axes[d - before_tensor], "carries", colors)
     return Paint(along(colors, d, shape))

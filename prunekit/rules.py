@@ -57,7 +57,7 @@ PAIRS = (
 SIZES = ("size", "dim", "numel", "nelement", "ndimension")
 
 
-def pool(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
+def pool(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Whatever works on each map alone: the size changes, the color does not."""
     out = shapes_of(operation, (x, *args), kwargs)
     if not isinstance(out, Tensor):
@@ -65,15 +65,15 @@ def pool(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs
     return Paint(along(p.per_channel(x), 1, out.shape))
 
 
-def through(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
+def through(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Elementwise: the paint goes through."""
     return x
 
 
-def reshape(p: "Painter", operation: Any, name: str, x: Paint, *args, **kwargs) -> Paint:
+def reshape(p: "Painter", operation: Any, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Axes that merge keep every color in place. Where an axis of maps is split, as in a channel shuffle, one of its
     factors has to be computed: that one shrinks, so the maps at the same place of it go together."""
-    out = Paint(operation(x.colors, *args, **kwargs))
+    out = Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
     split = [d for d in split_axes(x.colors.shape, out.colors.shape) if varies(out.colors, d)]
     if split:
         sizes = asked_sizes(p.node, operation, x.colors.dim())
@@ -141,28 +141,28 @@ def glu(p: "Painter", operation: Any, name: str, x: Paint, dim: int = -1) -> Pai
     return meet(p, name, Paint(a), Paint(b))
 
 
-def fill(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+def fill(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """A new tensor of constants, as large as it is said to be."""
     return p.like(shapes_of(operation, (x, *args), kwargs), name)
 
 
-def move(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Paint:
+def move(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Permutations, repetitions, and axes of size one."""
     return Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
 
 
-def cat(p: "Painter", operation: Callable, name: str, xs: Sequence, *args, **kwargs) -> Paint:
+def cat(p: "Painter", operation: Callable, name: str, xs: Sequence, /, *args, **kwargs) -> Paint:
     """Painted side by side; constants among the parts are pinned."""
     pinned = [x if isinstance(x, Paint) else p.like(x, "a constant") for x in xs]
     return Paint(operation([x.colors for x in pinned], *args, **kwargs))
 
 
-def chunk(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+def chunk(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """As many parts as are asked for, however many maps there are."""
     return divide(p, name, x, operation(x.colors, *args, **kwargs), follows=True)
 
 
-def split(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+def split(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Parts of sizes that are asked for, which follow a cut if they are computed."""
     return divide(p, name, x, operation(x.colors, *args, **kwargs), follows=p.several_nodes())
 
@@ -252,7 +252,7 @@ def padded(p: "Painter", name: str, x: Paint, dim: int, ends: tuple[int, int], m
     return Paint(along(colors, dim, shape))
 
 
-def combine(p: "Painter", operation: Callable, name: str, a: Any, b: Any, *args, **kwargs) -> Paint:
+def combine(p: "Painter", operation: Callable, name: str, a: Any, b: Any, /, *args, **kwargs) -> Paint:
     """Maps that are added or multiplied become one. A number treats all elements alike; a tensor of the network's own
     may have entries for each map."""
     if isinstance(a, Paint) and isinstance(b, Paint):
@@ -287,7 +287,7 @@ def meet(p: "Painter", name: str, a: Paint, b: Paint) -> Paint:
     return Paint(a_colors.expand(shape))
 
 
-def sizes(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+def sizes(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Sizes are what they are."""
     return operation(x.colors, *args, **kwargs)
 
@@ -297,16 +297,16 @@ def attribute(p: "Painter", operation: Callable, name: str, x: Paint, which: str
     return getattr(torch.empty(x.colors.shape, device="meta"), which, *default)
 
 
-def mean(p: "Painter", operation: Callable, name: str, x: Paint, *args, **kwargs) -> Any:
+def mean(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Means, sums and extremes over the pixels of each map are pooling; over maps, they freeze."""
     out = shapes_of(operation, (x, *args), kwargs)
     dims = kwargs.get("dim", args[0] if args else None)
     dims = range(x.colors.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
     dims = [d % x.colors.dim() for d in dims]
-    if not isinstance(out, Tensor) or any(varies(x.colors, d) for d in dims):
+    if not isinstance(out, Tensor):
         p.freeze(x, f"{name} mixes maps")
         return p.like(out, name)
-    narrow = x.colors
+    narrow = across(p, name, x, dims).colors
     for d in dims:
         narrow = narrow.narrow(d, 0, 1)
     return Paint(narrow.reshape(out.shape))
@@ -326,11 +326,12 @@ RULES: dict[Any, Callable] = {
     **dict.fromkeys((nn.LayerNorm, F.layer_norm), layers.layer_norm),
     **dict.fromkeys((nn.PReLU, F.prelu), layers.prelu),
     F.linear: layers.linear,
-    F.batch_norm: layers.functional_batch_norm,
+    **dict.fromkeys((F.batch_norm, F.instance_norm), layers.functional_batch_norm),
     nn.GroupNorm: layers.group_norm,
     **dict.fromkeys(POOLS, pool),
     **dict.fromkeys(ELEMENTWISE, through),
-    **dict.fromkeys((torch.flatten, torch.reshape, nn.Flatten, "flatten", "view", "reshape"), reshape),
+    **dict.fromkeys((torch.flatten, torch.reshape, nn.Flatten), reshape),
+    **dict.fromkeys(("flatten", "view", "view_as", "reshape", "reshape_as"), reshape),
     **dict.fromkeys((nn.Unflatten, torch.unflatten, "unflatten"), reshape),
     **dict.fromkeys((torch.permute, torch.transpose, torch.unsqueeze, torch.squeeze, torch.flip, torch.movedim), move),
     **dict.fromkeys(("permute", "transpose", "unsqueeze", "squeeze", "t", "flip", "movedim", "swapaxes"), move),

@@ -545,6 +545,21 @@ class Scales(nn.Module):
         return self.fc(F.relu(self.shift + self.b(x.mean((2, 3)) ** 2)))
 
 
+class Selected(nn.Module):
+    """Two branches, stacked and weighed by a softmax over the branches: their maps go together, and nothing mixes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.weigh = conv(3, 6), conv(3, 6, 1), nn.Conv2d(6, 12, 1)
+        self.c, self.fc, self.scale = conv(6, 4), nn.Linear(4, 3), nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.stack([self.a(x), self.b(x)], dim=1)
+        both = F.dropout(x.sum(1), p=0.5, training=False).mean((2, 3), keepdim=True)
+        shares = self.weigh(both).view(x.size(0), 2, x.size(2), 1, 1).softmax(1)
+        return self.fc(self.c((x * shares).sum(dim=1) * self.scale.view(1, -1, 1, 1)).mean((2, 3)))
+
+
 class OwnConv(nn.Conv2d):
     """A conv with a forward of its own."""
 
@@ -664,6 +679,7 @@ DIVIDED: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] 
     "pixel shuffled": (PixelShuffled, ((1, 3, 8, 8),)),
     "auxiliary": (Auxiliary, ((1, 3, 8, 8),)),
     "scales": (Scales, ((1, 3, 8, 8),)),
+    "selected": (Selected, ((1, 3, 8, 8),)),
 }
 PAPER: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "vgg16": (lambda: pk.nets.vgg16(width=1 / 16), ((1, 3, 32, 32),)),

@@ -59,6 +59,7 @@ FREE = {
     "pixel shuffled": ["a"],
     "auxiliary": ["a", "b"],
     "scales": ["a"],
+    "selected": ["c"],
 }
 UNITS = {  # of how many filters each
     ("grouped", "a"): [2, 2],
@@ -79,6 +80,7 @@ UNITS = {  # of how many filters each
     ("shuffled", "outer.0"): [2, 2],
     ("shuffled", "outer.1"): [2, 2],
     ("pixel shuffled", "a"): [4, 4],
+    ("selected", "weigh"): [2] * 6,
 }
 FROZEN = {
     ("sliced", "a"): "takes a fixed part of the maps",
