@@ -48,8 +48,12 @@ def in_place_through_a_view(m: Any, a: Tensor, c: Tensor) -> Tensor:
 
 def activated_in_place(m: Any, a: Tensor, c: Tensor) -> Tensor:
     """Another tensor is changed than the one that is read."""
-    y = F.relu(a)
-    y += c
+    F.relu(a).add_(c)
+    return a
+
+
+def unknown_in_place(m: Any, a: Tensor, c: Tensor) -> Tensor:
+    a.masked_fill_(c > 0, 1.0)
     return a
 
 
@@ -99,6 +103,7 @@ def activated_in_place(m: Any, a: Tensor, c: Tensor) -> Tensor:
         (in_place_through_a_view, [False, False]),
         (activated_in_place, [True, False]),
         # not known here
+        (unknown_in_place, [False, False]),
         (lambda m, a, c: torch.softmax(a, 3), [False, False]),
         (lambda m, a, c: torch.where(a > 0, a, c), [False, False]),
     ],

@@ -191,6 +191,24 @@ def test_a_norm_that_others_use_too_keeps_its_mean():
     assert agree(small(X), model(X), 1e-10)
 
 
+def test_a_norm_of_two_layers_keeps_its_mean():
+    class Joined(Pair):
+        def __init__(self):
+            super().__init__(nn.BatchNorm2d(5), conv(5, 4, 1, bias=False), nn.BatchNorm2d(4))
+            self.c = conv(3, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc((self.behind(self.b(self.between(self.a(x)))) * self.behind(self.c(x))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    model = randomize(Joined().double().eval())
+    model.a.weight.data[:2] = 0
+    small = shrink(model, X)
+    assert small.a.out_channels == 3
+    assert small.behind.running_mean.equal(model.behind.running_mean)
+    assert agree(small(X), model(X), 1e-10)
+
+
 def test_one_constant_stands_for_the_others_within_zero_padding():
     model = pair(conv(5, 4), zero=3)
     small = shrink(model, X)
@@ -387,7 +405,9 @@ def test_train_mode_is_another_where_bn_saw_it():
 def test_the_model_keeps_its_masks():
     model, (x,) = masked("vgg16")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    computed = [module.weight for module in convs(model).values()]
     small = shrink(model, x)
+    assert all(module.weight is weight for module, weight in zip(convs(model).values(), computed, strict=True))
     for parameter in small.parameters():
         parameter.data.fill_(float("nan"))
     after = model.state_dict()
