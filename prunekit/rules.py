@@ -74,14 +74,18 @@ def reshape(p: "Painter", operation: Any, name: str, x: Paint, /, *args, **kwarg
     """Axes that merge keep every color in place. Where an axis of maps is split, as in a channel shuffle, one of its
     factors has to be computed: that one shrinks, so the maps at the same place of it go together."""
     out = Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
-    split = [d for d in split_axes(x.colors.shape, out.colors.shape) if varies(out.colors, d)]
-    if split:
-        sizes = asked_sizes(p.node, operation, x.colors.dim())
-        shrinks = [d for d in split if d not in sizes or isinstance(sizes[d], fx.Node) or sizes[d] == -1]
-        if len(shrinks) == 1:
-            p.per_channel(out, shrinks[0])
-        else:
-            p.freeze(x, f"{name} splits the axis of its maps into sizes that are written into the forward")
+    sizes = asked_sizes(p.node, operation, x.colors.dim())
+    written = {d for d, size in sizes.items() if isinstance(size, int) and size != -1}
+    varying = [d for d in range(out.colors.dim()) if varies(out.colors, d)]
+    split = [d for d in split_axes(x.colors.shape, out.colors.shape) if d in varying]
+    # Four maps in four groups of c // 4: an axis of one, which is computed, stands for the factor that would shrink.
+    ones = {d for d, size in enumerate(out.colors.shape) if size == 1 and isinstance(sizes.get(d), fx.Node)}
+    rigid = any(d in written and ones & {d - 1, d + 1} for d in varying)
+    shrinks = [d for d in split if d not in written]
+    if rigid or (split and len(shrinks) != 1):
+        p.freeze(x, f"{name} splits the axis of its maps into sizes that are written into the forward")
+    elif split:
+        p.per_channel(out, shrinks[0])
     return out
 
 

@@ -217,6 +217,29 @@ def test_as_many_zero_maps_as_are_lacking():
     assert graph.colors("a") == graph.colors("b")[:3] == graph.colors("c")[:3] == graph.colors("d")[:3]
 
 
+@pytest.mark.parametrize("maps, sizes", [(8, [4, 4]), (4, []), (2, None)])
+def test_groups_that_a_shuffle_asks_for(maps: int, sizes: list[int] | None):
+    """Four groups of two maps lose a map each; four groups of one can lose none; two maps are no four groups."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = conv(3, maps), conv(maps, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            n, c, h, w = x.shape
+            return self.b(x.view(n, 4, c // 4, h, w).transpose(1, 2).reshape(n, c, h, w))
+
+    x = torch.randn(1, 3, 8, 8)
+    if sizes is None:
+        with pytest.raises(TraceError, match="does not run"):
+            pk.trace(Mixed(), x)
+    else:
+        graph = pk.trace(Mixed(), x)
+        assert sorted(Counter(c for c in graph.colors("a") if c not in graph.reasons).values()) == sizes
+
+
 def test_two_filters_of_one_layer_can_be_one_unit():
     graph = traced("doubled")[2]
     assert graph.colors("b")[:4] == graph.colors("b")[4:] == graph.colors("a")
