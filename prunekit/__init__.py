@@ -1,7 +1,8 @@
 """prunekit: remove whole filters from PyTorch CNNs, exactly."""
 
 from . import costs, criteria, data, ledger, nets, retraining, train
-from .budgets import plan_by_sensitivity, plan_for
+from .allocation import plan_by_sensitivity
+from .budgets import plan_for
 from .costs import cost, cost_of
 from .criteria import Activation, Scores, record
 from .errors import PrunekitError

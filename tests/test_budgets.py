@@ -17,7 +17,8 @@ from torch.nn.utils.prune import l1_unstructured
 
 import prunekit as pk
 from prunekit import costs
-from prunekit.budgets import added_loss, allowed, plan_by_sensitivity, plan_for
+from prunekit.allocation import added_loss, beside, plan_by_sensitivity
+from prunekit.budgets import allowed, plan_for
 from prunekit.errors import PlanError, PrunekitError
 from prunekit.knapsack import Cost, choose
 from prunekit.paper.configurations import CONFIGURATIONS
@@ -329,6 +330,22 @@ def test_better_than_the_papers_rates_at_their_cost():
         assert added_loss(table, found.rates) < added_loss(table, by_hand.rates)
 
 
+def test_beside_the_papers_rates():
+    graph = pk.trace(pk.nets.vgg16(), torch.randn(1, 3, 32, 32))
+    swept, rates = pd.read_csv(SWEPT), CONFIGURATIONS["vgg16-a"].rates(graph.model)
+    table = beside(graph, swept, rates).set_index("layer")
+    assert dict(table["rate"][table["rate"] > 0]) == rates
+    assert list(table.index) == graph.free() and list(table["filters"]) == [len(graph.layers[n]) for n in graph.free()]
+    assert table["lost"].sum() == added_loss(swept, rates)
+    assert dict(table["best_rate"]) == plan_by_sensitivity(graph, swept, macs=206_279_680).rates
+    assert table["best_lost"].sum() == added_loss(swept, dict(table["best_rate"])) < table["lost"].sum()
+    correct = swept.set_index(["layer", "rate"])["correct"]
+    assert table.loc["features.40", "lost"] == 9165 - correct["features.40", 0.5]
+    by_weights = beside(graph, swept, rates, "weights")
+    found = plan(graph, dict(zip(by_weights["layer"], by_weights["best_rate"], strict=True)))
+    assert costs.total_of(graph, found).weights <= 5_390_176
+
+
 def test_added_loss_is_the_sum():
     graph = traced("vgg16")
     table = swept(graph, ["features.0", "features.3"], (0.25, 0.5), seed=0)
@@ -468,3 +485,7 @@ def test_losses_that_were_not_measured(rates: dict, reason: str):
     table = swept(traced("vgg16"), ["features.0"], (0.25, 0.5), seed=0)
     with pytest.raises(PrunekitError, match=reason):
         added_loss(table, rates)
+    with pytest.raises(PrunekitError, match=reason):
+        beside(traced("vgg16"), table, rates)
+    with pytest.raises(PlanError, match=r"quantity 'mac' is unknown; take macs, weights, bytes"):
+        beside(traced("vgg16"), table, {"features.0": 0.5}, "mac")
