@@ -80,6 +80,9 @@ def functional(
                      f"{name} has groups, and how many is written into the forward")  # fmt: skip
         return p.like(out, name)
     axis = x.colors.dim() - 1 if weight.dim() == 2 else 1
+    owner = p.module.get_submodule(p.names[id(weight)].rpartition(".")[0])
+    if groups > 1 and isinstance(owner, CONVS) and owner.groups == groups and whole_groups(owner):
+        return by_groups(p, name, x, weight, bias, groups, out.shape)  # a conv with a forward of its own
     # A number of groups that is written into a forward stays, so each group loses the same maps.
     return by_index(p, name, x, weight, bias, groups, out.shape, axis, filters)
 

@@ -73,7 +73,8 @@ def shapes_of(operation: Callable, args: Any, kwargs: Any) -> Any:
     args, kwargs = map_aggregate(args, without_content), map_aggregate(kwargs, without_content)
     if not isinstance(operation, nn.Module):
         return operation(*args, **kwargs)
-    state = {n: t.to("meta").float() for n, t in (*operation.named_parameters(), *operation.named_buffers())}
+    held = (*operation.named_parameters(), *operation.named_buffers())
+    state = {n: t.to("meta").float() for n, t in held if isinstance(t, Tensor)}  # Tracer keeps the mode beside them
     stand_in = copy.copy(operation)  # without hooks: those expect numbers
     stand_in._forward_hooks, stand_in._forward_pre_hooks = OrderedDict(), OrderedDict()
     for name, value in vars(operation).items():

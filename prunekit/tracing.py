@@ -12,9 +12,7 @@ own, an integer; its feature map is painted with it, and the paint flows on thro
 What is left is a set of colors, each with the slices of tensors that have to be cut out along with it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from . import balance
 from .errors import TraceError, line_of
 from .graph import Axis, Graph
 from .modes import in_mode
+from .operations import operations, same_operations, untouched
 from .paint import Colors, Paint, paints, shapes_of, squeezed
 from .rules import RULES, combine
 
@@ -43,9 +42,11 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
         raise TraceError(f"The model is wrapped in {type(model).__name__}: pass what is inside, `model.{inner}`.")
     if not example or not all(isinstance(x, Tensor) for x in example):
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
+    # One image would hide a batch axis that is mixed with others (size 1 fits everything), so there are two.
+    pairs = [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]
     try:
-        nodes, asked = operations(model, training=False)
-        training = operations(model, training=True)[0] if asked else nodes
+        nodes, asked = operations(model, pairs, training=False)
+        training = operations(model, pairs, training=True)[0] if asked else nodes
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {error} {line_of(error)} Control flow must not depend on values of "
@@ -58,8 +59,6 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     if len(example) > len(taken) and not any(name.startswith("*") for name in taken):
         raise TraceError(f"The forward takes {len(taken)} inputs ({', '.join(taken)}), and {len(example)} were given.")
     painter = Painter(model, nodes)
-    # One image would hide a batch axis that is mixed with others (size 1 fits everything), so there are two.
-    pairs = [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]
     inputs = [Paint(torch.tensor(painter.pinned("it is the network's input")).expand(x.shape)) for x in pairs]
     for one in (painter, Painter(model, training, painter)) if training is not None else (painter,):
         try:
@@ -75,56 +74,6 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
             ) from error
     painter.settle()
     return Graph(painter, tuple(x.detach() for x in example), training)
-
-
-class Tracer(fx.Tracer):
-    """Notices whether a forward asks in which mode it is: only then the other mode can be another network."""
-
-    asked = False
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        self.asked |= attr == "training"
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
-
-
-def operations(model: nn.Module, training: bool) -> tuple[fx.Graph, bool]:
-    """The torch.fx graph of `model` in train or eval mode, and whether the forward asked for the mode.
-
-    Tensors that the forward makes are kept in the graph; fx would put them in the model.
-    """
-    tracer = Tracer()
-    with untouched(model):
-        for module in model.modules():  # torch looks for attributes among the buffers last, and fx watches it there
-            del module.training
-            module._buffers["training"] = training  # type: ignore[assignment]
-        try:
-            nodes = tracer.trace(model)
-        finally:
-            for module in model.modules():
-                del module._buffers["training"]
-        for node in nodes.nodes:
-            if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
-                node.op, node.target = "call_function", partial(torch.clone, getattr(model, node.target))
-    return nodes, tracer.asked
-
-
-def same_operations(a: fx.Graph, b: fx.Graph) -> bool:
-    """Whether two graphs of a network differ at most in numbers, such as a probability of dropout."""
-    lists = [[(n.op, n.target if n.op != "call_function" else str(n.target), n.name) for n in g.nodes] for g in (a, b)]
-    return lists[0] == lists[1]
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Whatever a forward sets or draws in this context, the model's attributes and the random numbers are as before."""
-    attributes = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        for now, before in attributes:
-            now.clear()
-            now.update(before)
 
 
 class Painter(fx.Interpreter):

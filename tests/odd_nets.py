@@ -564,16 +564,17 @@ class OwnConv(nn.Conv2d):
     """A conv with a forward of its own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(F.pad(x, (1, 1, 1, 1)), self.weight, self.bias)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1)), self.weight, self.bias, groups=self.groups)
 
 
 class Subclassed(nn.Module):
     def __init__(self):
         super().__init__()
         self.a, self.b, self.fc = OwnConv(3, 6, 3), OwnConv(6, 4, 3), nn.Linear(4, 3)
+        self.dw = OwnConv(6, 6, 3, groups=6)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(F.relu(self.b(F.relu(self.a(x)))).amax((2, 3)))
+        return self.fc(F.relu(self.b(self.dw(F.relu(self.a(x))))).amax((2, 3)))
 
 
 class Drawn(nn.Module):

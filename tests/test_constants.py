@@ -112,7 +112,7 @@ def test_what_is_constant(between: Callable[..., Tensor], constant: list[bool]):
     torch.manual_seed(0)
     model = Read(between, len(constant)).double().eval()
     x = torch.randn(2, 1, 6, 6, dtype=torch.float64)
-    nodes = operations(model, training=False)[0]
+    nodes = operations(model, (), training=False)[0]
     (call,) = arrivals(model, nodes, [x])["b"]
     assert call.constant.tolist() == constant
     seen: list[Tensor] = []
@@ -130,7 +130,7 @@ def test_one_weight_is_enough_to_vary():
     model[0].weight.data.zero_()
     model[0].weight.data[1, 2, 0, 0] = 1e-30
     x = torch.randn(2, 3, 8, 8)
-    nodes = operations(model, training=False)[0]
+    nodes = operations(model, (), training=False)[0]
     assert arrivals(model, nodes, [x])["1"][0].constant.tolist() == [True, False]
 
 
@@ -141,7 +141,7 @@ def test_constants_are_the_same_for_all_inputs(name: str):
     for module in model.modules():
         if isinstance(module, (*LAYERS, nn.modules.batchnorm._BatchNorm)) and module.weight is not None:
             module.weight.data *= torch.rand(len(module.weight)).lt(0.5).view(-1, *[1] * (module.weight.dim() - 1))
-    found = arrivals(model, operations(model, training=False)[0], inputs)
+    found = arrivals(model, operations(model, (), training=False)[0], inputs)
     constants = sum(int(call.constant.sum()) for calls in found.values() for call in calls)
     assert constants
     seen: dict[str, list[Tensor]] = {}

@@ -1,6 +1,7 @@
 """Dye tracing finds what belongs to each filter, says why the rest cannot go, and changes nothing."""
 
 import copy
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -360,6 +361,36 @@ def test_hooks_see_no_paint():
     model.bn.register_forward_pre_hook(never)
     assert pk.trace(model, torch.randn(1, 3, 8, 8)).free() == ["a"]
     assert len(model.a._forward_hooks) == len(model.bn._forward_pre_hooks) == 1
+
+
+class SamePadding(nn.Module):
+    """Padding as in TensorFlow: how much depends on the size, and a branch asks whether there is any."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.fc = (nn.Conv2d(n, m, 3, 2) for n, m in ((3, 5), (5, 4), (4, 4), (4, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.a, self.b):
+            lacking = [max((math.ceil(n / 2) - 1) * 2 + 3 - n, 0) for n in x.size()[2:]]
+            if any(n > 0 for n in lacking):
+                x = F.pad(
+                    x, [lacking[1] // 2, lacking[1] - lacking[1] // 2, lacking[0] // 2, lacking[0] - lacking[0] // 2]
+                )
+            x = F.relu(layer(x))
+        if x.shape[-1] < 4:
+            return self.fc(F.pad(x, (1, 1, 1, 1))).mean((2, 3))
+        return self.c(x).mean((2, 3))
+
+
+def test_branches_on_sizes_are_those_of_the_example():
+    model = SamePadding()
+    small, large = pk.trace(model, torch.randn(1, 3, 9, 9)), pk.trace(model, torch.randn(1, 3, 32, 32))
+    assert list(small.layers) == ["a", "b", "fc"] and list(large.layers) == ["a", "b", "c"]
+    for graph, size in ((small, 9), (large, 32)):
+        assert graph.free() == ["a", "b"]
+        x, plan = torch.randn(2, 3, size, size), pk.plan(graph, 0.5)
+        torch.testing.assert_close(pk.prune(model, plan)(x), pk.mask(model, plan)(x))
 
 
 # What cannot be followed
