@@ -356,7 +356,8 @@ def complaints(
     * Nothing goes together that need not: the filters of a unit hang together by places at which they meet, or by
       being counted together where an operation needs parts of equal size. (Not judged where maps are padded around.)
     * A filter that cannot go has a cause: it, or one that must go with it, reaches the output, meets an input, is
-      mixed with another map of its own layer, or is spread over many; or a whole layer would go with it.
+      mixed with another map of its own layer, or is spread over many; or a whole layer would go with it, or
+      all that an operation deals out in groups.
     """
     wrong = []
     arrivals = found.arrivals()
@@ -379,8 +380,8 @@ def complaints(
         if unit in frozen and not any(reason in frozen[unit] for reason in excused):
             reached = spreading(givers, found, arrivals)
             pinned = any(pins(giver, found, arrivals) for giver in reached)
-            whole = whole_layer(reached, units) or (whole_layer(givers, units) and hang_together(givers, found))
-            if not pinned and not whole:
+            whole = whole_layer(givers, units) and hang_together(givers, found)
+            if not pinned and not whole and not whole_layer(reached, units) and not all_counted(reached, found):
                 wrong.append(f"{sorted(givers)} are frozen without a cause: {frozen[unit]}")
     return wrong
 
@@ -412,6 +413,14 @@ def pins(giver: Place, found: Found, arrivals: Mapping[Place, set[Place]]) -> bo
 def whole_layer(givers: set[Place], units: Mapping[Place, int]) -> bool:
     """Whether these filters are all that some layer has."""
     return any({giver for giver in units if giver[0] == weight} <= givers for weight in {w for w, _ in givers})
+
+
+def all_counted(givers: set[Place], found: Found) -> bool:
+    """Whether these filters make all the maps that some operation counts by groups."""
+    operations: dict[str, set[Place]] = {}
+    for (operation, _), group in found.counted.items():
+        operations.setdefault(operation, set()).update(group)
+    return any(group <= givers for group in operations.values())
 
 
 def hang_together(givers: set[Place], found: Found) -> bool:
