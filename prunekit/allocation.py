@@ -35,7 +35,7 @@ def plan_by_sensitivity(
 
     `table` has a row per layer, criterion and rate, as `sweep` returns it; rows of other criteria than `criterion` are
     left out. Each layer gets one of its rates there, or 0. What a rate loses is what it lost alone: the least sum is
-    found exactly, but that losses add up is a guess, which is good for small cuts only. Costs do not add up, as a layer
+    found exactly, but that losses add up is an assumption: evaluate the plan. Costs do not add up, as a layer
     is also cheaper for each map that it no longer reads; they are the exact ones of the whole plan. Of plans that lose
     the same, it is one of those that cost the least.
 
