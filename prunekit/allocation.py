@@ -6,6 +6,7 @@ the cost of two layers that follow each other is a product of both choices.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,8 +35,9 @@ def plan_by_sensitivity(
 
     `table` has a row per layer, criterion and rate, as `sweep` returns it; rows of other criteria than `criterion` are
     left out. Each layer gets one of its rates there, or 0. What a rate loses is what it lost alone: the least sum is
-    found exactly, but that losses add up is a guess, which is good for small cuts only. Costs do not add up, as a layer
-    is also cheaper for each map that it no longer reads; they are the exact ones of the whole plan.
+    found exactly, but that losses add up is an assumption: evaluate the plan. Costs do not add up, as a layer
+    is also cheaper for each map that it no longer reads; they are the exact ones of the whole plan. Of plans that lose
+    the same, it is one of those that cost the least.
 
     For widths in multiples of 8 pass the rows with such `kept`: `table[table["kept"] % 8 == 0]`.
     Budgets, `criterion`, `data` and `seed` are those of `plan_for`. `plan(graph, found.rates, strategy="greedy")` takes
@@ -46,21 +48,29 @@ def plan_by_sensitivity(
     """
     whole = parts_of(graph)
     limits = checked_limits(summed(whole, set()), {"macs": macs, "weights": weights, "bytes": bytes})
-    lost = losses(table, criterion)
-    for layer in lost:
-        check_layer(graph, table, layer)
-    names = [layer for layer in graph.layers if layer in lost]  # in forward order
+    measured = options(table, criterion)
+    for layer, each in measured.items():
+        check_layer(graph, layer, each)
+    names = [layer for layer in graph.layers if layer in measured]  # in forward order
     refuse_tied(graph, names)
     values = scores(graph, names, [criterion], data, seed)[name_of(criterion)]
-    kept = [[kept_count(layer, len(graph.layers[layer]), rate) for rate in lost[layer]] for layer in names]
-    gone = [[cut(graph, layer, values[layer], k) for k in each] for layer, each in zip(names, kept, strict=True)]
-    most = {color for options in gone for color in max(options, key=len)}
+    # Where filters go in groups, a rate may be too small for one group: that is no cut.
+    choices = [
+        {rate: option for rate, option in measured[layer].items() if rate == 0 or option.kept < option.filters}
+        for layer in names
+    ]
+    gone = [
+        [cut(graph, layer, values[layer], option.kept) for option in each.values()]
+        for layer, each in zip(names, choices, strict=True)
+    ]
+    most = {color for each in gone for color in max(each, key=len)}
     if not within(summed(whole, most), limits):
         raise unreachable(limits, summed(whole, most), summed(whole, set()), "sweep more layers or larger rates")
     costs = [priced(whole, quantity, gone) for quantity in limits]
-    found = choose([np.array(list(lost[layer].values())) for layer in names], costs, list(limits.values()))
+    losses = [np.array([option.lost for option in each.values()]) for each in choices]
+    found = choose(losses, costs, list(limits.values()))
     assert found is not None  # the largest cuts are within the limits
-    rates = {layer: list(lost[layer])[option] for layer, option in zip(names, found, strict=True)}
+    rates = {layer: list(each)[at] for layer, each, at in zip(names, choices, found, strict=True)}
     return plan(graph, rates, criterion=Scores(values, name_of(criterion)), seed=seed)
 
 
@@ -69,14 +79,14 @@ def added_loss(table: pd.DataFrame, rates: Mapping[str, float], criterion: Crite
 
     Raises `PlanError` where the table does not have a rate of `rates`.
     """
-    lost, total = losses(table, criterion), 0
+    measured, total = options(table, criterion), 0
     for layer, rate in rates.items():
-        if layer not in lost:
-            raise PlanError(f"The table has no layer {layer!r}.{nearest(layer, lost)}")
-        if rate not in lost[layer]:
-            known = ", ".join(f"{rate:g}" for rate in lost[layer])
+        if layer not in measured:
+            raise PlanError(f"The table has no layer {layer!r}.{nearest(layer, measured)}")
+        if rate not in measured[layer]:
+            known = ", ".join(f"{rate:g}" for rate in measured[layer])
             raise PlanError(f"The table has no rate {rate} for layer {layer!r}, only {known}.")
-        total += lost[layer][rate]
+        total += measured[layer][rate].lost
     return total
 
 
@@ -118,9 +128,17 @@ def beside(
     )
 
 
-def losses(table: pd.DataFrame, criterion: Criterion) -> dict[str, dict[float, int]]:
-    """For each layer of a sweep its rates, 0 among them, and how many images fewer each alone gets right."""
-    columns = ("layer", "criterion", "rate", "correct", "total", "baseline_correct")
+class Option(NamedTuple):
+    """One cut of a layer: how many of its filters stay, and how many images fewer it alone gets right."""
+
+    filters: int
+    kept: int
+    lost: int
+
+
+def options(table: pd.DataFrame, criterion: Criterion) -> dict[str, dict[float, Option]]:
+    """For each layer of a sweep its cuts by rate; 0 is among them."""
+    columns = ("layer", "criterion", "rate", "filters", "kept", "correct", "total", "baseline_correct")
     if missing := [column for column in columns if column not in table]:
         raise PlanError(f"The table has no column {missing[0]!r}: pass what pk.sweep returns.")
     rows = table[table["criterion"] == name_of(criterion)]
@@ -133,22 +151,23 @@ def losses(table: pd.DataFrame, criterion: Criterion) -> dict[str, dict[float, i
         raise PlanError(f"The table has several rows for rate {rate} of layer {layer!r}: pass those of one network.")
     if len(rows[["total", "baseline_correct"]].drop_duplicates()) > 1:
         raise PlanError("The table's rows are counts on different images: pass those of one sweep.")
-    found: dict[str, dict[float, int]] = {}
+    found: dict[str, dict[float, Option]] = {}
     for row in rows.to_dict("records"):
-        found.setdefault(row["layer"], {0.0: 0})[float(row["rate"])] = int(row["baseline_correct"] - row["correct"])
+        n, kept, lost = int(row["filters"]), int(row["kept"]), int(row["baseline_correct"] - row["correct"])
+        found.setdefault(row["layer"], {0.0: Option(n, n, 0)})[float(row["rate"])] = Option(n, kept, lost)
     return found
 
 
-def check_layer(graph: Graph, table: pd.DataFrame, layer: str) -> None:
-    """Refuse a table of another network."""
+def check_layer(graph: Graph, layer: str, measured: Mapping[float, Option]) -> None:
+    """Refuse what was measured on a layer of another network."""
     if layer not in graph.layers:
         raise PlanError(f"The table is of another network: {graph.why_not(layer)}")
     n = len(graph.layers[layer])
-    for row in table[table["layer"] == layer].to_dict("records"):
-        if int(row["filters"]) != n or int(row["kept"]) != kept_count(layer, n, float(row["rate"])):
+    for rate, option in measured.items():
+        if option.filters != n or not kept_count(layer, n, rate) <= option.kept <= n:
             raise PlanError(
-                f"The table is of another network: layer {layer!r} has {n} filters here, and there rate {row['rate']} "
-                f"left {row['kept']} of {row['filters']}."
+                f"The table is of another network: layer {layer!r} has {n} filters here, and there rate {rate} left "
+                f"{option.kept} of {option.filters}."
             )
 
 

@@ -14,7 +14,8 @@ from . import __version__, builders, costs, criteria, data, nets, options
 from .errors import PrunekitError
 from .files import save
 from .ledger import Ledger
-from .paper import arithmetic, claims, configurations, experiments, settings
+from .paper import arithmetic, claims, configurations, estimates, experiments, settings
+from .paper.jobs import Job
 from .plans import plan
 from .sensitivity import RATES
 from .sensitivity import sweep as sweep_layers
@@ -125,25 +126,56 @@ def claims_(setting: SettingOption = "digits", results: ResultsOption = None, cs
 
 @app.command()
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="An experiment of `prunekit list`, or all.")],
+    experiment: Annotated[list[str], typer.Argument(help="Experiments of `prunekit list`, or all.")],
     setting: SettingOption = "digits",
     results: ResultsOption = None,
     seed: SeedOption = 0,
     limit: Annotated[str | None, typer.Option("--for", help="Stop after this long: 90s, 45m, 2h, 1h30m.")] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what is left to do, and how long it takes on this machine.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="K/N: do only the K-th of N shares of the parts, for N machines at once.")
+    ] = None,
 ) -> None:
-    """Run an experiment of the paper and add its rows, with their origin, to the results.
+    """Run experiments of the paper and add their rows, with their origin, to the results.
 
     It can be stopped at any moment, by --for, Ctrl-C or a power cut; the same command goes on where it stopped.
+    With "all" and --for it first times a few steps and says what each experiment will cost, in the order in which a
+    reader gains most. With --shard, train the baselines first and give all machines the folder weights/; bring the
+    results together with `prunekit merge`.
     """
-    chosen = list(experiments.selected(experiment))
-    ledger = Ledger(results, settings.setting(setting).name)
+    chosen = [each for name in experiment for each in experiments.selected(name)]
+    ledger, here = Ledger(results, settings.setting(setting).name), settings.setting(setting)
+    work = estimates.divided([(each, Job(each.name, ledger, here, seed)) for each in chosen], options.share(shard))
     with options.stopping_after(None if limit is None else options.seconds(limit)):
-        for each in chosen:
+        if estimate or (limit is not None and "all" in experiment):
+            for line in estimates.forecast(work, here):
+                typer.echo(line)
+        if estimate:
+            return
+        for each, job, parts in work:
             started = time.monotonic()
             typer.echo(f"{each.name}: {each.title} ({each.figure})")
-            each.run(ledger, setting, seed)
-            rows = len(ledger.table(each.name))
+            for part in parts:
+                part.code(job)
+            rows = len(ledger.table(each.name)) if each.name in ledger.experiments() else 0
             typer.echo(f"  {rows} rows in {ledger.folder / each.name}.csv, {time.monotonic() - started:.0f} s")
+
+
+@app.command()
+def merge(
+    folder: Annotated[list[Path], typer.Argument(help="Folders of results from other machines.")],
+    setting: SettingOption = "digits",
+    results: ResultsOption = None,
+) -> None:
+    """Take the rows of other folders of results into one, with their origin; a row that differs is refused."""
+    ledger = Ledger(results, settings.setting(setting).name)
+    for other in folder:
+        theirs = Ledger(other, ledger.setting)
+        if not theirs.folder.is_dir():
+            raise PrunekitError(f"There are no results of {ledger.setting} in {other}.")
+        typer.echo(f"{ledger.merge(theirs)} rows from {other}")
 
 
 @app.command()

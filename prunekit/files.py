@@ -104,11 +104,12 @@ def aliases(model: nn.Module) -> set[str]:
 
 def ran(model: nn.Module, example: Sequence[Tensor], failure: str) -> list[Tensor]:
     """What the model returns for an example, in eval mode and its own number format."""
-    with torch.no_grad(), evaluating(model):
+    with evaluating(model):
         try:
             return outputs(model, inputs_of(model, [x.shape for x in example]))
-        except Exception as error:  # whatever a forward may raise
-            raise SurgeryError(f"{failure}: {error} {line_of(error)}") from error
+        except SurgeryError as error:  # it speaks of a cut, and names no side
+            cause = error.__cause__ or error
+            raise SurgeryError(f"{failure}: {cause} {line_of(cause)}") from cause
 
 
 def matching(model: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

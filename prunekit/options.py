@@ -28,6 +28,14 @@ def pairs(texts: Sequence[str], kind: Callable[[str], Any], option: str) -> dict
     return found
 
 
+def share(text: str | None) -> tuple[int, int]:
+    """K/N as (K, N); without a text all of it, (1, 1)."""
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text or "1/1")
+    if not found or int(found[1]) > int(found[2]):
+        raise typer.BadParameter(f"{text!r} is no share; write 1/3, 2/3 or 3/3, say", param_hint="--shard")
+    return int(found[1]), int(found[2])
+
+
 def seconds(text: str) -> float:
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
     seconds = sum(int(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0

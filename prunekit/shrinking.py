@@ -23,7 +23,8 @@ def shrink(model: M, *inputs: Tensor) -> M:
 
     `inputs` is an example, such as `torch.randn(1, 3, 32, 32)`; only its shape matters. Masks of torch.nn.utils.prune
     are made final in the copy. What removed maps contributed is folded into the layers that read them; one without a
-    bias and without a BN behind it gets a bias. Filters that cannot go exactly stay: `shrinkable` says why.
+    bias and without a BN behind it gets a bias. Where zero padding keeps a constant from being folded, one zero filter
+    stays and stands for all others of its layer. What cannot go exactly stays, too: `shrinkable` says why.
 
     The function is the same in eval mode. In train mode it differs where BN or dropout saw a removed map that was read:
     BN turns a constant map into its shift, whatever the running statistics say, and dropout makes it vary.
@@ -34,9 +35,11 @@ def shrink(model: M, *inputs: Tensor) -> M:
     Raises `TraceError` where the forward cannot be followed, `SurgeryError` where it has a size written into it.
     """
     zeros = Zeros(final(model), inputs)
-    small = prune(folded(zeros), zeros.plan())
+    plan = zeros.plan()
+    fold(zeros)
+    small: Any = prune(zeros.model, plan)
     with untouched(model):  # masks of torch.nn.utils.prune write their products into it
-        compare(small, model, zeros.plan().inputs)
+        compare(small, model, plan.inputs)
     return small
 
 
@@ -100,9 +103,9 @@ def final(model: M) -> M:
     return clone
 
 
-def folded(zeros: Zeros) -> Any:
-    """The network at full size, with what removed maps add moved into biases, running means and other kernels."""
-    model = copy.deepcopy(zeros.model)
+def fold(zeros: Zeros) -> None:
+    """Move what removed maps add, in the network of `zeros` itself, into biases, running means and other kernels."""
+    model: Any = zeros.model
     for move in zeros.moves:
         weight = model.get_parameter(move.axis.tensor).detach().movedim(move.axis.dim, 0)
         ratios = move.ratios.view(-1, *[1] * (weight.dim() - 1)).to(weight.device)
@@ -118,7 +121,6 @@ def folded(zeros: Zeros) -> Any:
                 mean -= added.to(mean)
             else:
                 module.bias = nn.Parameter(added.to(module.weight), module.weight.requires_grad)
-    return model
 
 
 def norm_behind(zeros: Zeros, name: str) -> str | None:

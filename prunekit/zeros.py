@@ -127,7 +127,7 @@ class Zeros:
         if color not in used[tensor] or color in reader.shares:
             return None
         if not reader.calls:
-            return f"{tensor} reads it, and is not only the weight of conv and linear layers that are called as modules"
+            return f"{tensor} reads it, and not as the weight of a module in eval mode, so what arrives is not known"
         shares: dict[str, Tensor] = {}
         for name, calls in reader.calls.items():
             module: Any = self.model.get_submodule(name)

@@ -8,8 +8,8 @@ two names and a conv written as a function need no care of their own.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 CONVS = (F.conv1d, F.conv2d, F.conv3d, *TRANSPOSED)
 NORMS = (F.batch_norm, F.instance_norm)
 PARTS = (torch.chunk, torch.split, torch.tensor_split, Tensor.chunk, Tensor.split, Tensor.tensor_split)
+SHUFFLES = (F.channel_shuffle, torch.channel_shuffle, torch.native_channel_shuffle)
 SHAPES = (torch.reshape, Tensor.view, Tensor.reshape, Tensor.unflatten, torch.unflatten)
 
 
@@ -34,14 +35,18 @@ class Found:
     """What the probe saw.
 
     `places` has, for each filter and each channel of the network's inputs, the input channels it arrives at, the
-    entries of norms and depthwise convs it passes, and OUTPUT. `counted` has the filters that operations deal out in
-    parts of equal size: for each such operation and position within a part, who is there. `spread` has the filters
-    whose single map is used for many. `readers` has the number of input channels of each weight that reads.
+    entries of norms and depthwise convs it passes, and OUTPUT. `counted` has who stays or goes together because an
+    operation counts maps by groups: for each such operation and place in its groups, who is there. `parts` has, for
+    each operation that cuts the maps into parts of equal size, all that it deals out. `spread` has the filters whose
+    single map is used for many. `around` says whether zero maps are padded on at both ends, as many at each, which ties
+    filters that the poison does not show. `readers` has the number of input channels of each weight that reads.
     """
 
     places: dict[Place, set[Place]] = field(default_factory=dict)
     counted: dict[Place, set[Place]] = field(default_factory=dict)
+    parts: dict[Place, set[Place]] = field(default_factory=dict)
     spread: set[Place] = field(default_factory=set)
+    around: bool = False
     readers: dict[str, int] = field(default_factory=dict)
     inputs: set[Place] = field(default_factory=set)
 
@@ -76,7 +81,7 @@ class Watcher(TorchFunctionMode):
         weight = self.names.get(id(argument(args, kwargs, 1, "weight")), "")
         if weight and (func in CONVS or func is F.linear):
             dim = x.dim() - 1 if func is F.linear else x.dim() + 1 - argument(args, kwargs, 1, "weight").dim()
-            groups = 1 if func is F.linear else argument(args, kwargs, 7 if func in TRANSPOSED else 6, "groups", 1)
+            groups = 1 if func is F.linear else argument(args, kwargs, 6, "groups", 1)
             if 1 < groups == x.shape[dim]:
                 self.passes(weight, x, dim)
                 return func(*args, **kwargs)
@@ -123,7 +128,7 @@ class Census(Watcher):
     def gives(self, weight: str, out: Tensor, dim: int, groups: int) -> Tensor:
         self.filters[weight] = n = out.shape[dim]
         for i in range(n) if groups > 1 else ():
-            self.counted.setdefault((f"groups made by {weight}", i % (n // groups)), set()).add((weight, i))
+            self.counted.setdefault(group(weight, "made", i, n, groups, self.readers[weight]), set()).add((weight, i))
         return out
 
 
@@ -151,9 +156,9 @@ class Poison(Watcher):
 
     def reads(self, weight: str, x: Tensor, dim: int, groups: int) -> Tensor:
         self.passes(weight, x, dim)
-        size = x.shape[dim] // groups
+        n = x.shape[dim]
         for giver, index in self.givers(x, dim) if groups > 1 else ():
-            self.found.counted.setdefault((f"groups read by {weight}", index % size), set()).add(giver)
+            self.found.counted.setdefault(group(weight, "read", index, n, groups, n), set()).add(giver)
         return torch.where(x.isnan(), torch.zeros_like(x), x)
 
     def gives(self, weight: str, out: Tensor, dim: int, groups: int) -> Tensor:
@@ -171,17 +176,40 @@ class Poison(Watcher):
             if x.shape[1] == 1 < out.shape[1] and x.isnan().any():
                 self.found.spread |= {giver for giver, _ in self.givers(x, 1)}
         x = args[0] if args else None
+        self.found.around |= func is F.pad and len(args[1]) == 2 * x.dim() - 2 and min(args[1][-2:]) > 0
         if isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 1 and x.isnan().any():
-            size = part(func, args, kwargs, out)
-            for giver, index in self.givers(x, 1) if size else ():
-                self.found.counted.setdefault((f"{func.__name__} {self.calls}", index % size), set()).add(giver)
+            at = (f"{func.__name__} {self.calls}", 0)
+            if cuts(func, args, kwargs, out):
+                self.found.parts.setdefault(at, set()).update(giver for giver, _ in self.givers(x, 1))
+            for giver, index in self.givers(x, 1) if (size := folds(func, args, kwargs, out)) else ():
+                self.found.counted.setdefault((at[0], index % size), set()).add(giver)
 
 
-def part(func: Any, args: tuple, kwargs: Mapping, out: Any) -> int:
-    """Into parts of how many channels an operation deals its maps out, 0 if it does not."""
-    if func in PARTS and argument(args, kwargs, 2, "dim", 0) in (1, 1 - args[0].dim()):
-        return out[0].shape[1]
-    if func in SHAPES and out.dim() > args[0].dim() and out.shape[1] != args[0].shape[1]:
+def group(weight: str, what: str, index: int, count: int, groups: int, inputs: int) -> Place:
+    """Who is counted together with one of the `count` maps that a grouped conv has read or made.
+
+    Whole groups, with what they read and what they make, or the same place of every group: whichever is finer.
+    """
+    size = count // groups
+    return (f"groups of {weight}", index // size) if groups**2 >= inputs else (f"{what} by {weight}", index % size)
+
+
+def cuts(func: Any, args: tuple, kwargs: Mapping, out: Any) -> bool:
+    """Whether an operation cuts maps into parts, which have to stay of one size."""
+    if func in PARTS:
+        return argument(args, kwargs, 2, "dim", 0) in (1, 1 - args[0].dim())
+    return func is Tensor.__getitem__ and out.dim() == args[0].dim() and out.shape[1] < args[0].shape[1]
+
+
+def folds(func: Any, args: tuple, kwargs: Mapping, out: Any) -> int:
+    """How many maps are in each group where an operation deals them out in groups, as a channel shuffle does; else 0.
+
+    The number of groups stays, so maps at the same place of every group are counted together.
+    """
+    channels = args[0].shape[1]
+    if func in SHUFFLES:
+        return channels // argument(args, kwargs, 1, "groups")
+    if func in SHAPES and out.dim() > args[0].dim() and out.shape[1] * out.shape[2] == channels:
         return out.shape[2]
     return 0
 
@@ -189,47 +217,68 @@ def part(func: Any, args: tuple, kwargs: Mapping, out: Any) -> int:
 def probe(model: nn.Module, inputs: list[Tensor], filters: Mapping[str, Iterable[int]] | None = None) -> Found:
     """Where each filter of each layer arrives, and each channel of the inputs; or only the `filters` of some weights.
 
-    `model` is run in the mode in which it is, but for batch norms, which work with their statistics.
-    Filters are poisoned one in each image of a batch, where the network keeps the images apart.
+    The network runs in eval mode, and in train mode if that calls other layers; batch norms always work with their
+    statistics. Filters are poisoned one in each image of a batch, where the network keeps the images apart.
     """
     single = [x[:1] for x in inputs]
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.training]
-    with torch.no_grad(), ExitStack() as stack:
-        for norm in norms:
-            stack.callback(norm.train)
-            norm.eval()
-        with Census(model) as census:
-            model(*single)
-        found = Found(readers=census.readers, counted=census.counted)
-        wanted = {weight: range(n) for weight, n in census.filters.items()} if filters is None else filters
-        width = 32 if apart(model, single) else 1
-        for weight, indices in wanted.items():
-            for some in batches(list(indices), width):
-                found.places |= {(weight, i): set() for i in some}
-                note(model, [x.expand(len(some), *x.shape[1:]) for x in single], Poison(model, weight, some, found))
-        for k, x in enumerate(single):
-            for c in range(x.shape[1]):
-                giver = (f"input {k}", c)
-                found.inputs.add(giver)
-                found.places[giver] = set()
-                poison = Poison(model, giver[0], [c], found)
-                note(model, [poison.poison(y, 1) if y is x else y for y in single], poison)
+    found = Found()
+    for training in (False, True):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), mode(model, training):
+            with Census(model) as census:
+                model(*single)
+            if list(census.readers) == list(found.readers):
+                break
+            found.readers |= census.readers
+            found.counted |= census.counted
+            look(model, single, census.filters if filters is None else filters, found)
+            if filters is None:
+                look_at_inputs(model, single, found)
     return found
+
+
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Within, all is in that mode but batch norms, which are in eval mode; afterwards each module as it was."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in before:
+            module.training = training and not isinstance(module, nn.modules.batchnorm._NormBase)
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
+
+
+def look(model: nn.Module, single: list[Tensor], filters: Mapping[str, int | Iterable[int]], found: Found) -> None:
+    """Poison each of these filters of each weight: so many, or these."""
+    wanted = {weight: list(range(n) if isinstance(n, int) else n) for weight, n in filters.items()}
+    width = 32 if any(len(indices) > 1 for indices in wanted.values()) and apart(model, single) else 1
+    for weight, indices in wanted.items():
+        for some in (indices[i : i + width] for i in range(0, len(indices), width)):
+            for i in some:
+                found.places.setdefault((weight, i), set())
+            note(model, [x.expand(len(some), *x.shape[1:]) for x in single], Poison(model, weight, some, found))
+
+
+def look_at_inputs(model: nn.Module, single: list[Tensor], found: Found) -> None:
+    """Poison each channel of each of the network's inputs."""
+    for k, x in enumerate(single):
+        for c in range(x.shape[1]):
+            found.inputs.add((f"input {k}", c))
+            found.places.setdefault((f"input {k}", c), set())
+            poison = Poison(model, f"input {k}", [c], found)
+            note(model, [poison.poison(y, 1) if y is x else y for y in single], poison)
 
 
 def note(model: nn.Module, inputs: list[Tensor], poison: Poison) -> None:
     """One run with `poison`, which notes what happens; here, what reaches the output."""
-    with torch.random.fork_rng(devices=[]), poison:
+    with poison:
         out = model(*inputs)
     for leaf in tree_leaves(out):
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             stretches = leaf.reshape(len(poison.indices), -1).isnan().any(1)
             for stretch in stretches.nonzero()[:, 0].tolist():
                 poison.found.places[poison.weight, poison.indices[stretch]].add(OUTPUT)
-
-
-def batches(items: list, size: int) -> list[list]:
-    return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 class Apart(Watcher):
@@ -305,9 +354,10 @@ def complaints(
     * A filter that can go does not reach the output, and whoever arrives at the same place goes with it, unless that is
       one map spread over many, which stays.
     * Nothing goes together that need not: the filters of a unit hang together by places at which they meet, or by
-      being counted in the same position of parts that must stay of equal size.
+      being counted together where an operation needs parts of equal size. (Not judged where maps are padded around.)
     * A filter that cannot go has a cause: it, or one that must go with it, reaches the output, meets an input, is
-      mixed with another map of its own layer, or is spread over many.
+      mixed with another map of its own layer, or is spread over many; or a whole layer would go with it, or
+      all that an operation deals out in groups.
     """
     wrong = []
     arrivals = found.arrivals()
@@ -325,11 +375,13 @@ def complaints(
                 if not (pinned and other in found.spread):
                     wrong.append(f"{giver} and {other} arrive at {place} and are not one unit")
     for unit, givers in members.items():
-        if unit not in frozen and not hang_together(givers, found):
+        if unit not in frozen and not found.around and not hang_together(givers, found):
             wrong.append(f"{sorted(givers)} are one unit, though not all of them meet")
         if unit in frozen and not any(reason in frozen[unit] for reason in excused):
             reached = spreading(givers, found, arrivals)
-            if not any(pins(giver, found, arrivals) for giver in reached):
+            pinned = any(pins(giver, found, arrivals) for giver in reached)
+            whole = whole_layer(givers, units) and hang_together(givers, found)
+            if not pinned and not whole and not whole_layer(reached, units) and not all_counted(reached, found):
                 wrong.append(f"{sorted(givers)} are frozen without a cause: {frozen[unit]}")
     return wrong
 
@@ -358,10 +410,23 @@ def pins(giver: Place, found: Found, arrivals: Mapping[Place, set[Place]]) -> bo
     return any(other[0] == giver[0] for other in others)
 
 
+def whole_layer(givers: set[Place], units: Mapping[Place, int]) -> bool:
+    """Whether these filters are all that some layer has."""
+    return any({giver for giver in units if giver[0] == weight} <= givers for weight in {w for w, _ in givers})
+
+
+def all_counted(givers: set[Place], found: Found) -> bool:
+    """Whether these filters make all the maps that some operation counts by groups."""
+    operations: dict[str, set[Place]] = {}
+    for (operation, _), group in found.counted.items():
+        operations.setdefault(operation, set()).update(group)
+    return any(group <= givers for group in operations.values())
+
+
 def hang_together(givers: set[Place], found: Found) -> bool:
     """Whether the filters can be reached from one another by places that two of them share."""
     groups = [found.places[giver] | {giver} for giver in givers]
-    groups += [group & givers for group in found.counted.values() if len(group & givers) > 1]
+    groups += [group & givers for group in (*found.counted.values(), *found.parts.values()) if len(group & givers) > 1]
     union = set(groups.pop(0))
     while touching := [group for group in groups if group & union]:
         union = union.union(*touching)

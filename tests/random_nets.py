@@ -243,7 +243,7 @@ def build(block: Block, c: int) -> tuple[nn.Module, int]:
 
 
 LEAVES = (
-    "conv", "activation", "norm", "depthwise", "grouped", "excite", "glu", "shuffle", "twice", "pool",
+    "conv", "activation", "norm", "depthwise", "grouped", "excite", "glu", "shuffle", "twice", "scale", "pool",
     "linear", "written", "group norm", "layer norm",
 )  # fmt: skip
 NESTS = ("residual", "dense", "split")

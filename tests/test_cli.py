@@ -19,7 +19,7 @@ from prunekit import builders, nets
 from prunekit.cli import app
 from prunekit.errors import FileError, PrunekitError
 from prunekit.ledger import Ledger
-from prunekit.paper import experiments
+from prunekit.paper import estimates, experiments
 from prunekit.paper.experiments import Experiment
 from prunekit.paper.jobs import Part, Work
 
@@ -92,7 +92,7 @@ def test_help_explains_itself():
         text = " ".join(found.output.split())
         assert found.exit_code == (0 if arguments else 2), "without a command there is nothing to do: usage"
         assert "Your own network: `sweep` shows how much each layer can lose" in text
-    for command in ("list", "costs", "claims", "reproduce", "sweep", "prune"):
+    for command in ("list", "costs", "claims", "reproduce", "merge", "sweep", "prune"):
         found = cli(command, "--help")
         assert found.exit_code == 0 and "Usage" in found.output and len(found.output) > 150
     assert cli("--version").output.strip() == pk.__version__
@@ -109,6 +109,8 @@ def test_help_explains_itself():
         ["prune", "vgg16", "--out", "x", "--rate", "0.5", "--input", "1x3"],
         ["sweep", "vgg16"],
         ["reproduce", "all", "--for", "soon"],
+        ["reproduce", "all", "--shard", "3/2"],
+        ["reproduce", "all", "--shard", "half"],
         ["reproduce"],
     ],
 )
@@ -203,6 +205,42 @@ def test_reproduce_says_where_the_rows_are(tmp_path, monkeypatch):
     found = cli("reproduce", "quick", "--results", tmp_path)
     assert found.exit_code == 0 and f"1 rows in {tmp_path / 'digits' / 'quick.csv'}" in found.output
     refused(cli("reproduce", "quick", "--setting", "imagenet"), "Unknown setting 'imagenet'")
+
+
+def test_reproduce_takes_several_names_and_a_share_of_their_parts(slow, tmp_path):
+    assert cli("reproduce", "slow", "--results", tmp_path / "a", "--shard", "1/2", "--for", "1s").exit_code == 0
+    assert set(Ledger(tmp_path / "a").table("slow")["n"] % 2) == {0}
+    assert cli("reproduce", "slow", "slow", "--results", tmp_path / "b", "--for", "1s").output.count("slow:") >= 1
+
+
+def test_estimate_says_what_is_left_and_does_nothing(slow, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimates, "here", lambda setting: lambda network: estimates.Speed(60, 0, 0))
+    part = Part("long", {"n": 1}, lambda job: None, lambda setting: Work("vgg16", trained=30))
+    monkeypatch.setitem(experiments.EXPERIMENTS, "long", Experiment("long", "Long", "none", lambda job: [part]))
+    found = cli("reproduce", "slow", "long", "--results", tmp_path, "--estimate")
+    assert found.exit_code == 0 and not list(tmp_path.iterdir())
+    lines = [line.split() for line in found.output.splitlines()[1:]]
+    assert lines == [
+        ["slow", "100", "parts", "0", "s", "0", "s", "so", "far"],
+        ["long", "1", "parts", "30", "min", "30", "min", "so", "far"],
+    ]
+
+
+def test_all_with_a_limit_says_first_what_each_will_cost(slow, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimates, "here", lambda setting: lambda network: estimates.Speed(0, 0, 0))
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"slow": experiments.EXPERIMENTS["slow"]})
+    found = cli("reproduce", "all", "--results", tmp_path, "--for", "1s").output
+    assert found.index("100 parts") < found.index("slow: Something slow") < found.index("Time is up")
+
+
+def test_results_of_two_machines_are_merged(slow, tmp_path):
+    for k in (1, 2):
+        cli("reproduce", "slow", "--results", tmp_path / str(k), "--shard", f"{k}/2", "--for", "1s")
+    theirs = len(Ledger(tmp_path / "2").table("slow"))
+    found = cli("merge", tmp_path / "2", "--results", tmp_path / "1")
+    assert found.output == f"{theirs} rows from {tmp_path / '2'}\n"
+    assert cli("merge", tmp_path / "2", "--results", tmp_path / "1").output.startswith("0 rows")
+    refused(cli("merge", tmp_path / "3", "--results", tmp_path / "1"), "no results of digits in", "3")
 
 
 # A user's own network.

@@ -7,19 +7,21 @@ import pandas as pd
 import pytest
 import torch
 
-from prunekit import nets, train
+from prunekit import costs, nets, train
 from prunekit.criteria import ACTIVATION_CRITERIA, l1
-from prunekit.data import Batches, Data
+from prunekit.data import Batches, Data, cifar10_root
+from prunekit.data import load as load_data
 from prunekit.errors import FileError, PrunekitError, TrainingError
 from prunekit.files import load, plans_of
 from prunekit.ledger import Ledger
-from prunekit.paper import experiments
+from prunekit.paper import claims, estimates, experiments
 from prunekit.paper.configurations import configuration
+from prunekit.paper.cutting_experiments import free_convs
 from prunekit.paper.experiments import perform
-from prunekit.paper.jobs import SPLITS, Job, exact
-from prunekit.paper.settings import SETTINGS, Setting, setting
+from prunekit.paper.jobs import SPLITS, Job, Work, exact
+from prunekit.paper.settings import IMAGES, SETTINGS, Setting, setting
 from prunekit.paper.shortcut_experiments import FIRST, FIRSTS, SECOND
-from prunekit.paper.training_experiments import epochs_of_same_compute, trained
+from prunekit.paper.training_experiments import epochs_of_same_compute, trained, training_work
 from prunekit.plans import plan
 from prunekit.surgery import prune
 from prunekit.tracing import trace
@@ -33,8 +35,11 @@ class Tiny(Setting):
 
     def load(self) -> Data:
         whole = super().load()
-        sizes = {"train": 128, "validation": 30, "test": 60}
-        return replace(whole, **{part: getattr(whole, part).take(slice(n)) for part, n in sizes.items()})
+        return replace(whole, **{part: getattr(whole, part).take(slice(n)) for part, n in self.images.items()})
+
+    @property
+    def images(self) -> dict[str, int]:
+        return {"train": 128, "validation": 30, "test": 60}
 
 
 TINY = Tiny(
@@ -306,6 +311,107 @@ def test_a_checkpoint_of_another_network_is_refused(job, tmp_path):
     fit(TINY.build("vgg16"), TINY.load(), TINY.training, checkpoint=file, watch=("validation",), progress=False)
     with pytest.raises(TrainingError, match="another run's"):
         perform(other)
+
+
+# What is left to do, and how long it takes.
+
+
+def jobs(ledger: Ledger, *names: str) -> list:
+    return [(experiments.experiment(n), Job(n, ledger, TINY, 0, False)) for n in names or experiments.EXPERIMENTS]
+
+
+def test_nothing_is_left_after_all_experiments(job):
+    assert all(not parts for _, _, parts in estimates.divided(jobs(job.ledger)))
+    assert list(estimates.forecast(estimates.divided(jobs(job.ledger)), TINY)) == ["Nothing is left to do."]
+
+
+def test_shares_do_everything_once(job, tmp_path):
+    """Every part that is no training of a baseline belongs to exactly one of three machines."""
+    names = ("sensitivity-vgg16", "criteria-vgg16", "retrained-sensitivity-vgg16", "scratch-resnet56-b")
+    empty = Ledger(tmp_path / "results", "tiny")
+    shutil.copytree(job.weights("vgg16").parent, tmp_path / "weights" / "tiny")
+    found = [(p.table, str(p.mark)) for k in (1, 2, 3) for _, _, ps in estimates.divided(jobs(empty, *names), (k, 3))
+             for p in ps]  # fmt: skip
+    whole = [(p.table, str(p.mark)) for _, _, parts in estimates.divided(jobs(empty, *names)) for p in parts]
+    assert sorted(found) == sorted(whole) and len(set(whole)) == len(whole) == 2 + 6 + 26 + 1
+
+
+def test_shares_of_two_machines_make_the_rows_of_one(job, tmp_path):
+    one, two = (Ledger(tmp_path / name / "results", "tiny") for name in "ab")
+    for k, ledger in enumerate((one, two), start=1):
+        shutil.copytree(job.weights("vgg16").parent, ledger.root.parent / "weights" / "tiny")
+        for _, each, parts in estimates.divided(jobs(ledger, "sensitivity-vgg16"), (k, 2)):
+            for part in parts:
+                part.code(each)
+    assert one.merge(two) == 13 * 9
+    key = ["split", "layer", "rate"]
+    rows = [ledger.table("sensitivity-vgg16").drop(columns="run").sort_values(key) for ledger in (one, job.ledger)]
+    assert rows[0].reset_index(drop=True).equals(rows[1].reset_index(drop=True))
+
+
+def test_machines_that_share_work_do_not_all_train_the_baseline(tmp_path):
+    empty = Ledger(tmp_path / "results", "tiny")
+    for name in ("sensitivity-resnet56", "baseline-resnet56"):
+        with pytest.raises(PrunekitError, match=r"prunekit reproduce baseline-resnet56 --setting tiny --seed 0"):
+            estimates.divided(jobs(empty, name), (2, 2))
+
+
+def test_work_is_counted_in_images():
+    setting, job = SETTINGS["cifar10-short"], Job("retraining-resnet56-b", Ledger("nowhere", "cifar10-short"),
+                                                  SETTINGS["cifar10-short"], 0)  # fmt: skip
+    (part,) = experiments.experiment("retraining-resnet56-b").parts(job)
+    assert part.work(setting) == Work("resnet56", 7 * 45_000, 7 * 15_000, 15_000)
+    by_name = {"resnet56": estimates.Speed(0.1, 0.01, 0.001)}
+    expected = 7 * 45_000 * 0.1 + 7 * 15_000 * 0.01 + 15_000 * 0.001
+    assert estimates.seconds([part.work(setting)], by_name.__getitem__) == pytest.approx(expected)
+
+
+def test_a_sweep_counts_from_each_cut_on():
+    """By hand: a cut of layer i runs the multiply-adds from i to the end again, at each of nine rates."""
+    setting = SETTINGS["digits"]
+    (part, _) = experiments.experiment("sensitivity-vgg16").parts(Job("x", Ledger("nowhere"), setting, 0))
+    macs = costs.cost(setting.build("vgg16"), setting.example())["macs"].tolist()
+    again = sum(sum(macs[i:]) for i in range(13)) / sum(macs)
+    assert part.work(setting).counted == pytest.approx(500 * (1 + 9 * again))
+    for network in ("vgg16", "resnet56", "resnet56-projection"):
+        model = setting.build(network)
+        assert free_convs(model) == trace(model, setting.example()).free()
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_a_setting_knows_how_many_images_it_has(name):
+    if name == "cifar10" and not (cifar10_root() / "cifar-10-batches-py").is_dir():
+        pytest.skip("CIFAR-10 is not here")
+    data = load_data(name)
+    assert {part: len(getattr(data, part)) for part in IMAGES[name]} == IMAGES[name]
+
+
+def test_the_forecast_times_this_machine(tmp_path):
+    work = estimates.divided(jobs(Ledger(tmp_path / "results", "tiny"), "retraining-vgg16-a", "wall-clock"))
+    lines = list(estimates.forecast(work, TINY))
+    assert lines[0].startswith("Timing a few steps of resnet110, resnet56, vgg16") and len(lines) == 3
+    assert lines[1].split()[:3] == ["retraining-vgg16-a", "1", "parts"] and lines[2].split()[1:3] == ["3", "parts"]
+    fast, slow = estimates.here(TINY)("vgg16"), estimates.here(DIGITS)("vgg16")
+    assert 0 < fast.counted < fast.trained and fast.trained < slow.trained
+
+
+@pytest.mark.parametrize("seconds, text", [(12.4, "12 s"), (240, "4 min"), (5399, "90 min"), (9000, "2.5 h")])
+def test_times_are_spoken(seconds, text):
+    assert estimates.spoken(seconds) == text
+
+
+def test_a_claim_that_is_not_tested_says_what_it_needs(tmp_path):
+    """Without the data: a reader who has no CIFAR-10 can ask, too."""
+    found = claims.judge("2c.1", Ledger(tmp_path, "cifar10-short"))
+    setting = SETTINGS["cifar10-short"]
+    speed = estimates.TWO_CORES["vgg16"]
+    cuts = 26 * 2 * (45_000 * speed.trained + 15_000 * speed.watched) + 26 * 15_000 * speed.counted
+    baseline = training_work(setting, "vgg16", setting.training)
+    hours = (cuts + estimates.seconds([baseline], estimates.on_two_cores)) / 3600
+    assert found.numbers.endswith(
+        f"needs baseline-vgg16, retrained-sensitivity-vgg16: about {hours:.1f} h on two cores"
+    )
+    assert "needs" not in claims.judge("2c.1", Ledger(tmp_path, "digits")).numbers
 
 
 def test_shallower_networks_go_by_their_own_name_and_skip_what_stands_for_a_skipped_block():

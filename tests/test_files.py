@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from odd_nets import ODD, PAPER, full_disk, logits, made
+from odd_nets import ALL, PAPER, full_disk, logits, made
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +20,7 @@ import prunekit as pk
 from prunekit.errors import FileError, PlanError, PrunekitError, SurgeryError
 from prunekit.plans import plan_by_hand
 
-BUILDERS = {name: builder for name, (builder, _) in (PAPER | ODD).items()}
+BUILDERS = {name: builder for name, (builder, _) in ALL.items()}
 small_vgg = partial(pk.nets.vgg16, 1 / 16)
 
 
@@ -273,7 +273,20 @@ def test_a_kill_leaves_what_was_there(tmp_path: Path, written: bytes):
 # From shapes alone
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "normalized"])
+SHAPED = [
+    "depthwise",
+    "tied",
+    "grouped",
+    "group counts",
+    "transposed",
+    "functional",
+    "group normed",
+    "scales",
+    "signal",
+]
+
+
+@pytest.mark.parametrize("name", [*PAPER, *SHAPED])
 def test_every_network_is_rebuilt_from_its_state(name: str):
     model, inputs = made(name, dtype=torch.float32)
     graph = pk.trace(model, *inputs)

@@ -20,13 +20,12 @@ from prunekit.tracing import Graph
 TOLERANCE = 1e-10
 # What freezes a filter although poison does not show it: the judge takes these reasons as given.
 EXCUSED = {
-    "turns a padded map into another constant": "the probe poisons filters, and the constant has none",
-    "turns padded maps into other constants": "the same",
-    "is depthwise over padded maps": "the same",
     "takes a fixed part of the maps": "which maps a slice takes would change with a cut",
     "combines it with a tensor of the network's own": "the probe does not know whether that tensor could be cut",
+    "pads a fixed number of maps": "how many is written into the forward",
+    "what it is divided into has to stay of one size": "a part of the same size would have to lose a frozen filter",
     "it comes from new_zeros": "a constant that the forward makes, which the probe does not poison",
-} | dict.fromkeys(("is a grouped convolution", "passes through", "splits the axis of its map"), "not followed yet")
+}
 RANDOM = settings(
     max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -359,6 +359,29 @@ def test_a_bias_of_two_layers():
     )
 
 
+def test_readers_that_eval_mode_does_not_call():
+    """A head that is there in training only, and a weight that a function uses too: what arrives there is not seen."""
+    model, (x,) = made("auxiliary")
+    model.a.weight.data[:2] = 0
+    assert shrinkable(model, x)["reason"][0].startswith(
+        "aux.weight reads it, and not as the weight of a module in eval"
+    )
+    model.aux.weight.data[:, :2] = 0
+    model.a.bias.data[:2] = -1.0
+    small = shrink(model, x)
+    assert (small.a.out_channels, small.aux.in_features) == (4, 4)
+    assert agree(logits(small(x)), logits(model(x)), 1e-10)
+
+    class Twice(Viewed):
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.avg_pool2d(torch.relu(self.bn(self.a(x))), 4).flatten(1)
+            return self.fc(x) + F.linear(x, self.fc.weight)
+
+    model = randomize(Twice().double().eval())
+    model.a.weight.data[:2] = 0
+    assert shrinkable(model, X)["reason"][0].startswith("fc.weight reads it, and not as the weight of a module in eval")
+
+
 def test_two_layers_of_one_weight():
     torch.manual_seed(0)
     model: Any = Tied().double()

@@ -1,8 +1,10 @@
 """Cutting without retraining: filters ranked, and each layer pruned alone. Figures 2, 5, 6, 8 to 10."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
+import torch
 from torch import nn
 
 from .. import costs, nets
@@ -10,7 +12,6 @@ from ..criteria import ACTIVATION_CRITERIA, l1
 from ..data import Batches
 from ..sensitivity import RATES, sweep
 from ..sheets import Row
-from ..tracing import trace
 from .jobs import SPLITS, Job, Part, Parts, Work, add, exact
 from .settings import Setting
 from .training_experiments import trained
@@ -86,9 +87,8 @@ def sweep_part(job: Job, network: str, names: Sequence[str], mark: Row, seed: in
         swept(job, trained(job, network), mark, names, seed=seed, record=record)
 
     def work(setting: Setting) -> Work:
-        model = setting.build(network)
-        forks = len(names) * len(RATES) * passes(model, setting, trace(model, setting.example()).free())
-        recorded = len(setting.load().train) if record else 0
+        forks = len(names) * len(RATES) * passes(setting, network, free_convs)
+        recorded = setting.images["train"] if record else 0
         return held_out(setting, network, str(mark["split"]), 1 + forks, recorded)
 
     return Part(job.experiment, mark, code, work, network)
@@ -131,13 +131,28 @@ def swept(
     file.unlink(missing_ok=True)
 
 
-def passes(model: nn.Module, setting: Setting, layers: Sequence[str]) -> float:
-    """What share of the network is run again for cuts in `layers`, one each: the multiply-adds from there on."""
-    table = costs.cost(model, setting.example()).set_index("layer")["macs"]
+def free_convs(model: nn.Module) -> list[str]:
+    """Names of the convs that are tied to no other: all of VGG-16's, the first of each block of a ResNet."""
+    names = list(nets.numbered(model).values())
+    return first_convs(model) if isinstance(model, nets.ResNet) else names
+
+
+def first_convs(model: nn.Module, stage: int | None = None) -> list[str]:
+    """Names of the first convs of all blocks, or of those of one stage, in forward order."""
+    start = "layer" if stage is None else f"layer{stage}."
+    return [name for name in nets.numbered(model).values() if name.startswith(start) and name.endswith(".conv1")]
+
+
+@cache
+def passes(setting: Setting, network: str, layers: Callable[[nn.Module], list[str]]) -> float:
+    """How often the network is run for one cut of each of `layers` alone: the multiply-adds from there on."""
+    with torch.device("meta"):  # sizes only
+        model = setting.build(network)
+        table = costs.cost(model, setting.example()).set_index("layer")["macs"]
     after = table[::-1].cumsum()
-    return float(sum(after[layer] for layer in layers) / table.sum())
+    return float(sum(after[layer] for layer in layers(model)) / table.sum())
 
 
 def held_out(setting: Setting, network: str, split: str, times: float, more: int = 0) -> Work:
     """Going `times` through the images of a split in float32, and through `more` others once."""
-    return Work(network, counted=times * len(getattr(setting.load(), split)) + more)
+    return Work(network, counted=times * setting.images[split] + more)

@@ -60,7 +60,7 @@ def greedy(network: str) -> Parts:
             f"retrained-{job.experiment}",
             mark,
             lambda job: retrain(job, rate, strategy),
-            lambda s: training_work(s, network, s.retraining),
+            lambda s: training_work(s, network, s.retraining, 1 - rate),
             network,
         )
 
@@ -72,9 +72,9 @@ def greedy(network: str) -> Parts:
 
 
 def counting(setting: Setting, network: str) -> Work:
-    """Counting every cut of figure 3 on both splits, as if each were as slow as the whole network."""
-    data = setting.load()
-    return Work(network, counted=len(RATES) * len(STRATEGIES) * (len(data.test) + len(data.validation)))
+    """Counting every cut of figure 3 on both splits, each as slow as its share of filters."""
+    images = setting.images["test"] + setting.images["validation"]
+    return Work(network, counted=sum(1 - rate for rate in RATES) * len(STRATEGIES) * images)
 
 
 def layer_by_layer(name: str, epochs: int) -> Parts:

@@ -11,10 +11,14 @@ from ..errors import PrunekitError, nearest
 from ..train import PAPER, PAPER_RETRAINING, SHORT, Recipe
 from .configurations import CONFIGURATIONS, Configuration, configuration
 
+IMAGES = {
+    "digits": {"train": 1_097, "validation": 200, "test": 500},
+    "cifar10": {"train": 45_000, "validation": 5_000, "test": 10_000},
+}
 PROJECTION = "-projection"  # after a ResNet's name: with 1x1 convs as shortcuts instead of padding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed as the object that it is, so that functions can be cached
 class Setting:
     """Data, the size of the networks, and how they are trained and retrained."""
 
@@ -29,6 +33,11 @@ class Setting:
     def load(self) -> Data:
         """The setting's images."""
         return load(self.data)
+
+    @property
+    def images(self) -> dict[str, int]:
+        """How many images there are to train on, for validation and to test on, without loading them."""
+        return IMAGES[self.data]
 
     def build(self, network: str, seed: int = 0) -> nn.Module:
         """A network of this setting with the weights that `seed` draws: "vgg16", "resnet56-projection", or a pruned

@@ -6,13 +6,12 @@ from collections.abc import Callable
 import pandas as pd
 from torch import nn
 
-from .. import nets
 from ..plans import plan
 from ..sensitivity import RATES
 from ..sheets import Row
 from ..surgery import prune
 from ..tracing import trace
-from .cutting_experiments import held_out, passes, swept
+from .cutting_experiments import first_convs, held_out, passes, swept
 from .jobs import SPLITS, Job, Part, Parts, Work, add, counted, exact
 from .settings import Setting
 from .training_experiments import trained
@@ -29,8 +28,8 @@ def projections(network: str) -> Parts:
     with like, all first convs of a stage together.
     """
     codes: dict[str, Callable[[Job, Row], None]] = {
-        FIRST: lambda job, mark: sweep_of(job, network, mark, lambda model: list(first_convs(model))),
-        SECOND: lambda job, mark: sweep_of(job, network, mark, lambda model: list(SHORTCUTS.values())),
+        FIRST: lambda job, mark: sweep_of(job, network, mark, first_convs),
+        SECOND: lambda job, mark: sweep_of(job, network, mark, shortcuts),
         FIRSTS: lambda job, mark: stages(job, network, mark),
     }
 
@@ -43,10 +42,9 @@ def projections(network: str) -> Parts:
     return lambda job: [part(job, split, what) for split in SPLITS for what in codes]
 
 
-def first_convs(model: nn.Module, stage: int | None = None) -> list[str]:
-    """Names of the first convs of all blocks, or of those of one stage, in forward order."""
-    start = "layer" if stage is None else f"layer{stage}."
-    return [name for name in nets.numbered(model).values() if name.startswith(start) and name.endswith(".conv1")]
+def shortcuts(model: nn.Module) -> list[str]:
+    """The layers that choose for the second convs, whatever the network's depth."""
+    return list(SHORTCUTS.values())
 
 
 def sweep_of(job: Job, network: str, mark: Row, layers: Callable[[nn.Module], list[str]]) -> None:
@@ -75,7 +73,6 @@ def stages(job: Job, network: str, mark: Row) -> None:
 
 def work(setting: Setting, network: str, split: str, what: str) -> Work:
     """What a part takes: the network from each cut on, or the whole of it where a stage is cut."""
-    model = setting.build(network)
-    cut = {FIRST: first_convs(model), SECOND: list(SHORTCUTS.values())}
-    times = passes(model, setting, cut[what]) if what in cut else len(SHORTCUTS)
+    cut = {FIRST: first_convs, SECOND: shortcuts}
+    times = passes(setting, network, cut[what]) if what in cut else len(SHORTCUTS)
     return held_out(setting, network, split, 1 + len(RATES) * times)

@@ -71,4 +71,4 @@ def synchronize(compute: Compute) -> None:
 
 def work(setting: Setting, name: str) -> Work:
     """Both networks as often as they are timed."""
-    return Work(configuration(name).network, counted=2 * REPEATS * len(setting.load().test))
+    return Work(configuration(name).network, counted=2 * REPEATS * setting.images["test"])

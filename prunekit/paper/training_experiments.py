@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import pandas as pd
 from torch import nn
@@ -99,6 +100,7 @@ def plan_of_shape(setting: Setting, name: str) -> Plan:
     return plan(trace(model, setting.example()), setting.configuration(name).rates(model))
 
 
+@cache
 def epochs_of_same_compute(setting: Setting, name: str) -> int:
     """For how many epochs the shape of `name` trains on the multiply-adds of the baseline's training, rounded."""
     whole, small = (
@@ -118,11 +120,10 @@ def scheduled(setting: Setting) -> Recipe:
     )
 
 
-def training_work(setting: Setting, network: str, recipe: Recipe) -> Work:
-    """What it takes to train by `recipe` and to look at both splits after each epoch."""
-    data = setting.load()
-    held_out = len(data.validation) + len(data.test)
-    return Work(network, recipe.epochs * len(data.train), recipe.epochs * held_out, held_out)
+def training_work(setting: Setting, network: str, recipe: Recipe, share: float = 1.0) -> Work:
+    """What it takes to train by `recipe` and to look at both splits after each epoch, for a `share` of the network."""
+    held_out = share * (setting.images["validation"] + setting.images["test"])
+    return Work(network, share * recipe.epochs * setting.images["train"], recipe.epochs * held_out, held_out)
 
 
 def last_part(

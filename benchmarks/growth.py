@@ -1,0 +1,72 @@
+"""How cost grows: tracing with depth, and a sweep's time with its multiply-adds.
+
+ResNets of 20 to 1202 layers are traced. Sweeps are of narrow and wide, shallow and deep networks; their multiply-adds
+are counted on the graph: each layer once, and what lies behind the first reader of each layer's maps once per rate.
+"""
+
+import statistics
+import time
+
+import torch
+from common import CIFAR_IMAGE, in_turns, options, record
+from torch import nn
+
+import prunekit as pk
+from prunekit import nets
+from prunekit.sensitivity import RATES
+from prunekit.walking import Fork, Walker
+
+DEPTHS = (20, 32, 56, 110, 218, 434, 866, 1202)
+SWEEPS = (("vgg16", 0.25), ("vgg16", 0.5), ("vgg16", 1.0), ("resnet20", 1.0), ("resnet56", 1.0), ("resnet56", 2.0))
+
+
+def sweep_macs(model: nn.Module, layers: list[str], rates: int) -> int:
+    """Multiply-adds of a sweep of these layers, for one image."""
+    graph = pk.trace(model, CIFAR_IMAGE)
+    macs = pk.cost(model, CIFAR_IMAGE).set_index("layer")["macs"].to_dict()
+    walker = Walker(graph)
+    costs = [macs.get(str(node.target), 0) if node.op == "call_module" else 0 for node in walker.order]
+    found = sum(costs)
+    for layer in layers:
+        fork = Fork(walker, [set(graph.layers[layer][:1])])
+        found += costs[fork.start] + rates * sum(costs[fork.start + 1 :])
+    return found
+
+
+def main() -> None:
+    chosen = options(__doc__ or "", repeats=5, images=64)
+    for depth in DEPTHS[:2] if chosen.tiny else DEPTHS:
+        model = nets.resnet(depth, width=0.125 if chosen.tiny else 1.0).eval()
+        pk.trace(model, CIFAR_IMAGE)
+        times = in_turns(1 if chosen.tiny else chosen.repeats, ours=lambda: pk.trace(model, CIFAR_IMAGE))["ours"]  # noqa: B023
+        row = {
+            "depth": depth,
+            "seconds": statistics.median(times),
+            "range": max(times) - min(times),
+            "runs": len(times),
+        }
+        record(chosen, "tracing", [row | {"per_layer": row["seconds"] / depth}], ["depth"])
+    for name, width in SWEEPS[:1] if chosen.tiny else SWEEPS:
+        torch.manual_seed(0)
+        model = nets.build(name, width=0.125 if chosen.tiny else width).eval()
+        total = 8 if chosen.tiny else chosen.images
+        layers = pk.trace(model, CIFAR_IMAGE).free()[:: 1 if name == "vgg16" else 3]
+        rates = RATES[4:6] if chosen.tiny else RATES
+        batch = (torch.randn(total, 3, 32, 32), torch.zeros(total, dtype=torch.long))
+        started = time.perf_counter()
+        pk.sweep(model, [batch], CIFAR_IMAGE, rates, layers=layers)
+        seconds = time.perf_counter() - started
+        macs = sweep_macs(model, layers, len(rates)) * total
+        row = {
+            "case": name,
+            "width": width,
+            "seconds": seconds,
+            "macs": macs,
+            "per_second": macs / seconds,
+            "images": total,
+        }
+        record(chosen, "sweep-growth", [row], ["case", "width"])
+
+
+if __name__ == "__main__":
+    main()
