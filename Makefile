@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WORKERS ?= 2
 LIMIT ?= 30
-EXPERIMENTS ?= $(BIN)/prunekit reproduce all --setting digits --results $(BUILD)/results
+EXPERIMENTS ?= $(BIN)/prunekit reproduce live --setting digits --results $(BUILD)/results
 
 BIN := .venv/bin
 BUILD := _build

@@ -126,7 +126,9 @@ def claims_(setting: SettingOption = "digits", results: ResultsOption = None, cs
 
 @app.command()
 def reproduce(
-    experiment: Annotated[list[str], typer.Argument(help="Experiments of `prunekit list`, or all.")],
+    experiment: Annotated[
+        list[str], typer.Argument(help="Experiments of `prunekit list`; all; or live, the few that the book runs.")
+    ],
     setting: SettingOption = "digits",
     results: ResultsOption = None,
     seed: SeedOption = 0,

@@ -442,6 +442,15 @@ def test_all_means_all_in_order():
     assert [e.name for e in experiments.selected("all")] == list(experiments.EXPERIMENTS)
 
 
+def test_what_the_book_runs_has_its_baselines_before_it(job):
+    """None of them trains a network that another one would have to train again."""
+    there: set[str] = set()
+    for each in experiments.selected("live"):
+        for part in each.parts(replace(job, experiment=each.name)):
+            assert part.network is None or part.network in there
+            there |= set(part.kept)
+
+
 def test_settings_keep_ten_filters_in_every_layer_so_that_ninety_percent_can_go():
     for network in ("vgg16", "resnet56", "resnet110", "resnet56-projection"):
         model = DIGITS.build(network)
