@@ -41,7 +41,9 @@ class Tracer(fx.Tracer):
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         value = self.measured(obj)
-        return iter([operator.getitem(obj, i) for i in range(len(value))]) if isinstance(value, tuple | list) else super().iter(obj)
+        if not isinstance(value, tuple | list):
+            return super().iter(obj)
+        return iter([operator.getitem(obj, i) for i in range(len(value))])  # type: ignore[arg-type, call-overload]
 
     def measured(self, obj: fx.Proxy) -> Any:
         """What a proxy stands for if that follows from sizes, else None."""
