@@ -21,12 +21,12 @@ WeightCriterion = Callable[[Tensor], Tensor]
 
 def l1(weight: Tensor) -> Tensor:
     """Sum of the absolute weights of each filter: (filters, ...) -> (filters,). Section 3.1 of the paper."""
-    return weight.flatten(1).abs().sum(1)
+    return torch.linalg.vector_norm(weight.flatten(1), 1, dim=1, dtype=torch.float64)
 
 
 def l2(weight: Tensor) -> Tensor:
     """Euclidean norm of each filter: (filters, ...) -> (filters,). Figure 10 of the paper."""
-    return weight.flatten(1).square().sum(1).sqrt()
+    return torch.linalg.vector_norm(weight.flatten(1), 2, dim=1, dtype=torch.float64)
 
 
 def largest(weight: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -51,10 +52,15 @@ class Graph:
         self.layers = {layer: axis.colors for layer, axis in gives.items()}
         self.weights = {layer: axis.tensor for layer, axis in gives.items()}
         self.shapes = shapes(self.model)
-        self.givers: dict[int, list[tuple[str, int]]] = {}
+
+    @cached_property
+    def givers(self) -> dict[int, list[tuple[str, int]]]:
+        """The filters of each color: layer and index."""
+        found: dict[int, list[tuple[str, int]]] = {}
         for layer, colors in self.layers.items():
             for index, color in enumerate(colors):
-                self.givers.setdefault(color, []).append((layer, index))
+                found.setdefault(color, []).append((layer, index))
+        return found
 
     def colors(self, layer: str) -> tuple[int, ...]:
         """The color of each filter of `layer`. Raises `PlanError` with the nearest names for a layer not here."""
@@ -90,10 +96,11 @@ class Graph:
 
     def free(self) -> list[str]:
         """The conv layers of which every filter can go without any other layer's, in forward order."""
+        layers_of = Counter(color for colors in self.layers.values() for color in set(colors))
         return [
             layer
             for layer in self.convs()
-            if not self.tied(layer) and not any(color in self.reasons for color in self.layers[layer])
+            if all(layers_of[color] == 1 and color not in self.reasons for color in self.layers[layer])
         ]
 
     def report(self) -> pd.DataFrame:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .errors import TraceError
 from .paint import Paint, along, shapes_of, squeezed, varies
@@ -31,8 +33,14 @@ def whole_groups(module: nn.Module) -> bool:
 
 def reader(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
     """Conv and linear layers as modules."""
-    out = shapes_of(module, (x,), {})
     linear = isinstance(module, nn.Linear)
+    if linear and x.colors.shape[-1:] == module.weight.shape[1:]:  # the frequent cases have shortcuts
+        out = torch.empty((*x.colors.shape[:-1], len(module.weight)), device="meta")
+    elif type(module) in CONVS:
+        out = conv_shape(type(module), tuple(x.colors.shape), tuple(module.weight.shape), module.stride,
+                         module.padding, module.dilation, module.groups)  # fmt: skip
+    else:
+        out = shapes_of(module, (x,), {})
     if not linear and x.colors.dim() != module.weight.dim():
         raise TraceError(f"{name} reads {x.colors.dim()} axes; pass an example with a batch axis in front.")
     if not p.owned(module):
@@ -44,6 +52,14 @@ def reader(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
     if groups > 1 and whole_groups(module):
         return by_groups(p, name, x, module.weight, module.bias, groups, out.shape)
     return by_index(p, name, x, module.weight, module.bias, groups, out.shape, axis, filters)
+
+
+@lru_cache(maxsize=1024)
+def conv_shape(kind: type, maps: tuple, weight: tuple, *options: Any) -> Tensor:
+    """What a conv makes of maps of a shape, without content. Networks repeat their layers, so it is remembered."""
+    x, w = (torch.empty(shape, device="meta") for shape in (maps, weight))
+    operation = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}[kind]
+    return operation(x, w, None, *options)  # stride, padding, dilation, groups
 
 
 def linear(p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None) -> Any:

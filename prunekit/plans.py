@@ -199,9 +199,11 @@ def colors_gone(graph: Graph, plan: Plan) -> set[int]:
                 f"The plan keeps filter {wrong[0]} of layer {layer!r}, but removes one that is tied to it: they stay "
                 "or go together. Of several tied layers name only one."
             )
-    for (tensor, _), left in graph.kept(gone).items():
-        if not left:
-            raise PlanError(f"The plan would leave nothing of {tensor!r}. Remove fewer filters of what is tied to it.")
+    for axis in graph.axes.values():
+        if gone.issuperset(axis.colors):
+            raise PlanError(
+                f"The plan would leave nothing of {axis.tensor!r}. Remove fewer filters of what is tied to it."
+            )
     return gone
 
 
@@ -264,9 +266,10 @@ def refuse_tied(graph: Graph, layers: list[str]) -> None:
 
 
 def weight_of(graph: Graph, layer: str, gone: set[int]) -> Tensor:
-    """The weight of `layer` (filters, inputs, ...) in float64, without the inputs whose maps are `gone`."""
+    """The weight of `layer` (filters, inputs, ...), at least in float32, without the inputs whose maps are `gone`."""
     name = graph.weights[layer]
-    weight = graph.model.get_parameter(name).detach().double()
+    weight = graph.model.get_parameter(name).detach()
+    weight = weight if weight.dtype == torch.float64 else weight.float()
     if graph.axes[name, 0].role != "gives":  # a transposed conv
         weight = weight.transpose(0, 1)
     reads = next((axis for axis in graph.axes.values() if axis.tensor == name and axis.role == "reads"), None)

@@ -19,7 +19,7 @@ from .criteria import Criterion, name_of
 from .errors import FileError, PlanError, PrunekitError
 from .files import digest, stored
 from .plans import expand, highest, kept_count, scores
-from .surgery import compare, silenced, smaller, variant
+from .surgery import compare, muted, smaller, variant
 from .tracing import Graph, trace
 from .train import Compute
 from .walking import Fork, Walker, fold
@@ -141,8 +141,7 @@ def all_cuts(
                 )
             largest = max(cuts[-len(rates) :], key=lambda cut: cut.rate).gone
             small = variant(graph.model, smaller(graph.model, graph, largest), share=True)
-            masked = variant(graph.model, silenced(graph.model, graph, largest), share=True)
-            compare(small, masked, [x.shape for x in graph.inputs])
+            compare(small, muted(graph.model, graph, largest), [x.shape for x in graph.inputs])
     return cuts
 
 

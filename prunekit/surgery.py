@@ -5,15 +5,19 @@ its weights on that map set to zero. (Zeroing the filter itself is not the same:
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from .copies import duplicate
 from .errors import PlanError, SurgeryError, line_of
-from .layers import BATCH_NORMS, CONVS, TRANSPOSED, whole_groups
+from .layers import BATCH_NORMS, CONVS, READERS, TRANSPOSED, whole_groups
 from .modes import evaluating
 from .plans import Plan, colors_gone
 from .tracing import Graph, trace
@@ -36,8 +40,7 @@ def prune(model: M, plan: Plan) -> M:
     small = variant(model, smaller(model, graph, gone))
     for name, colors in graph.widths.items():
         resize(small.get_submodule(name), sum(color not in gone for color in colors))
-    masked = variant(model, silenced(model, graph, gone), share=True)
-    compare(small, masked, plan.inputs)
+    compare(small, muted(model, graph, gone), plan.inputs)
     if graph.training is not None:  # parts that are there in training only, such as auxiliary heads
         outputs(copy.deepcopy(small).train(), example(small, [(max(2, n), *rest) for n, *rest in plan.inputs]))
     return small
@@ -78,22 +81,60 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
 def smaller(model: nn.Module, graph: Graph, gone: set[int]) -> dict[str, Tensor]:
     """The tensors that lose something with the colors `gone`, without it."""
     named, cut = tensors(model), {}
-    for (name, dim), kept in graph.kept(gone).items():
-        old = cut.get(name, named[name].detach())
-        cut[name] = old.index_select(dim, torch.tensor(kept, device=old.device))
+    kept = graph.kept(gone)
+    for name, dim in sorted(
+        kept, key=lambda key: len(kept[key]) / named[key[0]].shape[key[1]]
+    ):  # what cuts most, first
+        cut[name] = selected(cut.get(name, named[name].detach()), dim, kept[name, dim])
     return {name: tensor.contiguous(memory_format=layout(named[name])) for name, tensor in cut.items()}
 
 
-def silenced(model: nn.Module, graph: Graph, gone: set[int]) -> dict[str, Tensor]:
-    """The weights that read a map of the colors `gone`, with zeros there."""
+def selected(tensor: Tensor, dim: int, indices: list[int]) -> Tensor:
+    """`index_select`, in blocks where the indices come in runs, as behind a flatten: that is many times faster."""
+    size = tensor.shape[dim]
+    breaks = [end for a, b in itertools.pairwise(indices) if b != a + 1 for end in (a + 1, b)]
+    run = math.gcd(size, indices[0], indices[-1] + 1, *breaks)
+    blocks = torch.tensor(indices[::run], device=tensor.device) // run
+    return tensor.unflatten(dim, (size // run, run)).index_select(dim, blocks).flatten(dim, dim + 1)
+
+
+def silenced(model: nn.Module, graph: Graph, gone: set[int], only: Collection[str] | None = None) -> dict[str, Tensor]:
+    """The weights that read a map of the colors `gone`, with zeros there; all of them, or those named in `only`."""
     named, silent = tensors(model), {}
-    for (name, dim), kept in graph.kept(gone).items():
-        axis = graph.axes[name, dim]
-        if axis.role == "reads":
-            silent[name] = named[name].detach().clone()
-            dead = sorted(set(range(len(axis.colors))) - set(kept))
-            silent[name].index_fill_(dim, torch.tensor(dead, device=silent[name].device), 0)
+    for axis in graph.axes.values():
+        if axis.role != "reads" or gone.isdisjoint(axis.colors) or (only is not None and axis.tensor not in only):
+            continue
+        dead = [i for i, color in enumerate(axis.colors) if color in gone]
+        weight = named[axis.tensor].detach().clone()
+        silent[axis.tensor] = weight.index_fill_(axis.dim, torch.tensor(dead, device=weight.device), 0)
     return silent
+
+
+def muted(model: M, graph: Graph, gone: set[int]) -> M:
+    """What `mask` makes, only to be looked at: tensors are the model's own, and readers get zeros for removed maps."""
+    named = tensors(model)
+    touched = {
+        id(named[a.tensor]): a for a in graph.axes.values() if a.role == "reads" and not gone.isdisjoint(a.colors)
+    }
+    used = {str(node.target) for node in graph.nodes.nodes if node.op == "get_attr"}  # by functions, not by a module
+    hooked = {name: touched.get(id(m.weight)) for name, m in model.named_modules() if type(m) in READERS}
+    hooked = {name: axis for name, axis in hooked.items() if axis is not None and axis.tensor not in used}
+    rest = {a.tensor for a in touched.values()} - {axis.tensor for axis in hooked.values()}
+    clone = variant(model, silenced(model, graph, gone, rest), share=True)
+    for name, axis in hooked.items():
+        dead = [i for i, color in enumerate(axis.colors) if color in gone]
+        hook = partial(mute, dead=dead, size=len(axis.colors))
+        clone.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True)
+    return clone
+
+
+def mute(module: nn.Module, args: tuple, kwargs: dict[str, Any], dead: list[int], size: int) -> tuple[tuple, dict]:
+    """A hook that sets the inputs `dead` of a reader to zero, in each of its groups of `size` inputs."""
+    x = args[0] if args else kwargs["input"]
+    dim = -1 if isinstance(module, nn.Linear) else 1
+    places = [i + start for start in range(0, x.shape[dim], size) for i in dead]
+    x = x.index_fill(dim, torch.tensor(places, device=x.device), 0)
+    return ((x, *args[1:]), kwargs) if args else (args, kwargs | {"input": x})
 
 
 def layout(tensor: Tensor) -> torch.memory_format:
@@ -107,7 +148,7 @@ def variant(model: M, changed: Mapping[str, Tensor], share: bool = False) -> M:
 
     With `share` the unchanged tensors are the model's own: made at no cost, for looking only.
     """
-    memo: dict[int, object] = {}  # deepcopy takes what it finds here for the copy
+    memo: dict[int, Any] = {}  # a copy takes what it finds here for the copy
     for name, old in tensors(model).items():
         if name in changed:
             new = changed[name]
@@ -115,7 +156,7 @@ def variant(model: M, changed: Mapping[str, Tensor], share: bool = False) -> M:
         elif share:
             memo[id(old)] = old
     try:
-        clone = copy.deepcopy(model, memo)
+        clone = duplicate(model, memo)
     except Exception as error:  # whatever a user's attribute may raise
         raise SurgeryError(
             f"The network cannot be copied with copy.deepcopy: {error} Set the attribute that holds such a thing, "

@@ -1,0 +1,40 @@
+"""Copy a network as `copy.deepcopy` does, many times faster: a network is a thousand objects of a few known kinds."""
+
+import copy
+from collections import OrderedDict
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+T = TypeVar("T")
+ATOMS = (int, float, str, bool, type(None), torch.dtype, torch.device, torch.Size)
+
+
+def duplicate(value: T, memo: dict[int, Any]) -> T:
+    """A deep copy of `value`. What `memo` has under an object's id is taken for its copy, as in `copy.deepcopy`.
+
+    Only modules, dictionaries and plain values are copied here; `copy.deepcopy` copies all else, and modules that say
+    themselves how to be copied.
+    """
+    kind: Any = type(value)
+    if kind in ATOMS:
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    if kind is dict or kind is OrderedDict:
+        memo[id(value)] = twin = kind()
+        for name, part in value.items():  # type: ignore[attr-defined]
+            twin[name] = duplicate(part, memo)
+        return twin  # type: ignore[return-value]
+    if isinstance(value, nn.Module) and plain(kind):
+        memo[id(value)] = twin = kind.__new__(kind)
+        twin.__setstate__({name: duplicate(part, memo) for name, part in value.__getstate__().items()})  # type: ignore
+        return twin
+    return copy.deepcopy(value, memo)
+
+
+def plain(kind: type) -> bool:
+    """Whether `copy.deepcopy`, too, would make an empty module of this class and set its attributes."""
+    usual = all(getattr(kind, name) is getattr(object, name) for name in ("__reduce__", "__reduce_ex__", "__new__"))
+    return usual and not hasattr(kind, "__deepcopy__") and not hasattr(kind, "__slots__")
