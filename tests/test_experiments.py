@@ -40,7 +40,7 @@ class Tiny(Setting):
 
     @property
     def images(self) -> dict[str, int]:
-        return {"train": 128, "validation": 30, "test": 60}
+        return {"train": 64, "validation": 20, "test": 40}
 
 
 TINY = Tiny(
@@ -306,7 +306,7 @@ def test_every_layer_is_cut_alone_and_retrained(job):
 def test_wall_clock_measures_both_networks_of_a_pair_as_often(job):
     table = job.ledger.table("wall-clock")
     assert table.groupby(["pair", "network"]).size().eq(5).all() and table["pair"].nunique() == 3
-    assert (table["seconds"] > 0).all() and set(table["images"]) == {60} and set(table["batch"]) == {128}
+    assert (table["seconds"] > 0).all() and set(table["images"]) == {40} and set(table["batch"]) == {128}
     macs = table.groupby(["pair", "network"])["macs"].first()
     assert macs["vgg16-a", "vgg16-a"] < macs["vgg16-a", "vgg16"]
 
