@@ -84,6 +84,11 @@ def yes(reached: bool) -> str:
     return "yes" if reached else "no"
 
 
+def done(chosen: argparse.Namespace, table: str, **mark: object) -> bool:
+    """Whether the ledger has this row already: a script that was stopped goes on with the others."""
+    return not Ledger(chosen.results, "benchmarks").missing(table, [mark])
+
+
 def record(chosen: argparse.Namespace, table: str, rows: Iterable[Mapping], key: Sequence[str]) -> None:
     """Write rows to the ledger and print them."""
     rows = list(rows)

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping
 
 import torch
-from common import CIFAR_IMAGE, in_turns, network, options, record, yes
+from common import CIFAR_IMAGE, done, in_turns, network, options, record, yes
 from torch import nn
 
 import prunekit as pk
@@ -45,6 +45,8 @@ def main() -> None:
     batch, repeats = (2, 1) if chosen.tiny else (chosen.batch, chosen.repeats)
     x = torch.randn(batch, 3, 32, 32)
     for name, multiple, wanted in CASES[:2] if chosen.tiny else CASES:
+        if done(chosen, "forward", case=name, multiple=multiple):
+            continue
         model, _ = network(CONFIGURATIONS[name].network, chosen.tiny)
         counts = keep(model, CONFIGURATIONS[name].rates(model), multiple)
         small = pk.prune(model, pk.plan(pk.trace(model, CIFAR_IMAGE), keep=counts))

@@ -8,7 +8,7 @@ import statistics
 import time
 
 import torch
-from common import CIFAR_IMAGE, in_turns, options, record
+from common import CIFAR_IMAGE, done, in_turns, options, record
 from torch import nn
 
 import prunekit as pk
@@ -36,6 +36,8 @@ def sweep_macs(model: nn.Module, layers: list[str], rates: int) -> int:
 def main() -> None:
     chosen = options(__doc__ or "", repeats=5, images=64)
     for depth in DEPTHS[:2] if chosen.tiny else DEPTHS:
+        if done(chosen, "tracing", depth=depth):
+            continue
         model = nets.resnet(depth, width=0.125 if chosen.tiny else 1.0).eval()
         pk.trace(model, CIFAR_IMAGE)
         times = in_turns(1 if chosen.tiny else chosen.repeats, ours=lambda: pk.trace(model, CIFAR_IMAGE))["ours"]  # noqa: B023
@@ -47,6 +49,8 @@ def main() -> None:
         }
         record(chosen, "tracing", [row | {"per_layer": row["seconds"] / depth}], ["depth"])
     for name, width in SWEEPS[:1] if chosen.tiny else SWEEPS:
+        if done(chosen, "sweep-growth", case=name, width=float(width)):
+            continue
         torch.manual_seed(0)
         model = nets.build(name, width=0.125 if chosen.tiny else width).eval()
         total = 8 if chosen.tiny else chosen.images

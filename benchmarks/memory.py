@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from common import CIFAR_IMAGE, images, network, options, record, yes
+from common import CIFAR_IMAGE, done, images, network, options, record, yes
 from sweeping import loop
 
 import prunekit as pk
@@ -47,6 +47,8 @@ def peak(side: str, name: str, tiny: bool, total: int, batch: int, threads: int)
 def main() -> None:
     chosen = options(__doc__ or "", images=256, batch=128)
     for name in ("vgg16",) if chosen.tiny else ("vgg16", "resnet56"):
+        if done(chosen, "memory", case=name):
+            continue
         bytes_of = {}
         for side in ("loop", "sweep"):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:

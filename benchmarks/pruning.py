@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 
 import torch
-from common import CIFAR_IMAGE, ROOT, compared, in_turns, network, options, record
+from common import CIFAR_IMAGE, ROOT, compared, done, in_turns, network, options, record
 from torch import Tensor, nn
 
 import prunekit as pk
@@ -91,6 +91,8 @@ def main() -> None:
             ("groups", lambda: ours_given(model, example, gone), lambda: groups(model, example, gone)),  # noqa: B023
             ("pruner", lambda: ours(model, example, rates), lambda: pruner(model, example, rates)),  # noqa: B023
         ):
+            if done(chosen, "pruning", case=case, against=against):
+                continue
             agreed = same(mine(), small, example) and same(other(), small, example)  # also warms both up
             times = in_turns(chosen.repeats, ours=mine, theirs=other)
             row = {"case": case, "against": against, **compared(**times, wanted=wanted), "agreed": agreed}

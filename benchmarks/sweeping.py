@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 import torch
-from common import CIFAR_IMAGE, compared, images, network, options, record
+from common import CIFAR_IMAGE, compared, done, images, network, options, record
 from torch import Tensor, nn
 
 import prunekit as pk
@@ -49,7 +49,7 @@ def main() -> None:
     total = 16 if chosen.tiny else chosen.images
     batches = list(Batches(images(chosen.tiny).test.take(slice(0, total)), BATCH))
     for name, step in EVERY.items():
-        if chosen.tiny and name == "resnet110":
+        if (chosen.tiny and name == "resnet110") or done(chosen, "sweep", case=name):
             continue
         model, weights = network(name, chosen.tiny)
         layers = pk.trace(model, CIFAR_IMAGE).free()[:: step if not chosen.tiny else 9]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from common import compared, images, in_turns, network, options, record
+from common import compared, done, images, in_turns, network, options, record
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -68,6 +68,8 @@ def main() -> None:
     few = replace(data, train=data.train.take(slice(0, steps * BATCH)))
     recipe = replace(PAPER.lasting(1), learning_rate=0.01)
     for name in ("vgg16",) if chosen.tiny else ("vgg16", "resnet56"):
+        if done(chosen, "training", case=name):
+            continue
         model, _ = network(name, chosen.tiny)
 
         def ours(compute: Compute) -> None:

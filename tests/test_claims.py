@@ -470,6 +470,12 @@ def test_one_shot_against_layer_by_layer(ledger, shot, verdict):
     )
 
 
+def test_one_shot_must_have_had_fewer_epochs(ledger):
+    slow = epochs("vgg16-a", 8000, 9000, first=1)
+    fill(ledger, retraining_vgg16_a=epochs("vgg16-a", 100, 9000, 9000), iterative_vgg16_a=slow)
+    assert claims.judge("3.3", ledger).verdict == "not tested"
+
+
 def times(*, whole: list[float], small: list[float]) -> list[dict]:
     return [
         {"network": name, "seed": 0, "pair": "vgg16-a", "repeat": i, "seconds": s, "macs": macs, "threads": 2,

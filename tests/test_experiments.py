@@ -19,6 +19,7 @@ from prunekit.paper.configurations import configuration
 from prunekit.paper.cutting_experiments import free_convs
 from prunekit.paper.experiments import perform
 from prunekit.paper.jobs import SPLITS, Job, Work, exact
+from prunekit.paper.retraining_experiments import epochs_of_a_layer
 from prunekit.paper.settings import IMAGES, SETTINGS, Setting, setting
 from prunekit.paper.shortcut_experiments import FIRST, FIRSTS, SECOND
 from prunekit.paper.training_experiments import epochs_of_same_compute, trained, training_work
@@ -39,7 +40,7 @@ class Tiny(Setting):
 
     @property
     def images(self) -> dict[str, int]:
-        return {"train": 128, "validation": 30, "test": 60}
+        return {"train": 64, "validation": 20, "test": 40}
 
 
 TINY = Tiny(
@@ -273,14 +274,24 @@ def test_greedy_and_independent(job):
 
 
 def test_layer_by_layer_goes_through_the_layers_of_the_configuration(job):
-    for name, epochs in (("vgg16-a", 2), ("resnet56-b", 1)):
+    for name, times in (("vgg16-a", 2), ("resnet56-b", 3)):
         table = job.ledger.table(f"iterative-{name}")
         chosen = TINY.configuration(name)
+        epochs = epochs_of_a_layer(TINY, name, times)
         rows = table[table["split"] == "test"].sort_values("epoch")
         assert rows["epoch"].tolist() == list(range(1, epochs * len(chosen.numbers) + 1))
         layers = nets.numbered(TINY.build(configuration(name).network))
         assert list(rows["layer"].unique()) == [layers[number] for number in sorted(chosen.numbers)]
     assert not list(job.file("checkpoints", "x").parent.glob("iterative-*"))
+
+
+def test_layer_by_layer_lasts_longer_than_one_shot_in_every_setting():
+    """Seven layers of VGG-16-A for two epochs each and 21 of ResNet-56-B for one, where one-shot has seven epochs."""
+    lengths = {
+        name: [epochs_of_a_layer(s, "vgg16-a", 2), epochs_of_a_layer(s, "resnet56-b", 3)]
+        for name, s in SETTINGS.items()
+    }
+    assert lengths == {"digits": [1, 3], "cifar10-short": [2, 1], "cifar10": [12, 6]}
 
 
 def test_every_layer_is_cut_alone_and_retrained(job):
@@ -295,7 +306,7 @@ def test_every_layer_is_cut_alone_and_retrained(job):
 def test_wall_clock_measures_both_networks_of_a_pair_as_often(job):
     table = job.ledger.table("wall-clock")
     assert table.groupby(["pair", "network"]).size().eq(5).all() and table["pair"].nunique() == 3
-    assert (table["seconds"] > 0).all() and set(table["images"]) == {60} and set(table["batch"]) == {128}
+    assert (table["seconds"] > 0).all() and set(table["images"]) == {40} and set(table["batch"]) == {128}
     macs = table.groupby(["pair", "network"])["macs"].first()
     assert macs["vgg16-a", "vgg16-a"] < macs["vgg16-a", "vgg16"]
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from judge import complaints
 from odd_nets import ALL, DRAWN, ODD, conv, made
-from probe import OUTPUT, Found, Place, apart, complaints, difference, masked, probe
+from probe import OUTPUT, Found, Place, apart, difference, masked, probe
 from random_nets import Recipe, example, recipes
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,8 +1,10 @@
 """Every family of torchvision's classification networks is traced, agrees with the probe, and is cut exactly."""
 
+import math
 import random
 from dataclasses import dataclass
 
+import pandas as pd
 import pytest
 import torch
 from probe import OUTPUT as REACHED
@@ -11,8 +13,9 @@ from test_probe import TOLERANCE, units, weights
 from torch import Tensor, nn
 from zoo import FAMILIES, SMALLEST, UNTESTED, small, unlisted
 
+import networks_table
 import prunekit as pk
-from networks import OUTPUT, images, names, random_plan
+from networks import OUTPUT, images, measure, names, random_plan
 from prunekit.plans import plan_by_hand
 from prunekit.tracing import Graph
 
@@ -126,3 +129,37 @@ def test_auxiliary_heads_in_train_mode(net: Traced):
         got, wanted = small(x), full(x)
     assert len(wanted) > 1
     assert difference(got, wanted) < TOLERANCE
+
+
+# The table in the book
+
+
+def test_a_network_is_measured():
+    row = measure("shufflenet_v2_x0_5", 64)
+    assert row["error"] < TOLERANCE
+    assert 0 < row["removed"] <= row["rate"] * row["filters"] < row["removable"] < row["filters"]
+    assert row["trace"] > 0 and row["prune"] > 0
+    assert row["reason"] == FROZEN["ShuffleNet v2"][1]
+
+
+def test_a_refused_network_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch):
+    class Stopping(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    monkeypatch.setattr("networks.build", lambda name: Stopping())
+    row = measure("refused", 8)
+    assert "Control flow must not depend on values" in row["reason"]
+    assert row["filters"] == row["removed"] == 0 and math.isnan(row["error"])
+
+
+def test_the_book_shows_the_rows():
+    measured = {"network": "a", "image": 224, "rate": 0.3, "convs": 2, "layers": 3, "filters": 3000, "removable": 2999}
+    measured |= {"removed": 900, "error": 1.5e-15, "trace": 0.123, "prune": 1.5, "reason": "", "run": "1"}
+    refused = measured | {"network": "A", "filters": 0, "removable": 0, "removed": 0, "reason": "because"}
+    refused |= dict.fromkeys(("error", "trace", "prune"), math.nan)
+    shown = networks_table.rows(pd.DataFrame([refused, measured])).to_numpy().tolist()
+    assert shown == [
+        ["a", 224, 2, "3,000", "99.9%", "30.0%", "1.5e-15", "0.12", "1.50", ""],
+        ["A", 224, 2, "", "", "", "", "", "", "because"],
+    ]

@@ -64,11 +64,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment("greedy-vgg16", "VGG-16: independent against greedy", "Figure 3", greedy("vgg16")),
         Experiment(
             "iterative-resnet56-b", "ResNet-56-B layer by layer, beside one-shot", "Section 3.4",
-            layer_by_layer("resnet56-b", epochs=1),
+            layer_by_layer("resnet56-b", times=3),
         ),
         Experiment(
             "iterative-vgg16-a", "VGG-16-A layer by layer, beside one-shot", "Section 3.4",
-            layer_by_layer("vgg16-a", epochs=2),
+            layer_by_layer("vgg16-a", times=2),
         ),
         Experiment(
             "retrained-sensitivity-vgg16", "VGG-16: each layer pruned alone and retrained", "Figure 2c",

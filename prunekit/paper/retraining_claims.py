@@ -111,6 +111,8 @@ def one_shot_as_good(ledger: Ledger) -> Verdict:
     def judge(one: pd.DataFrame, many: pd.DataFrame) -> tuple[list[Part], str]:
         shot, slow = last(one), last(many)
         epochs = [int(rows["epoch"].max()) for rows in (one, many)]
+        if epochs[0] >= epochs[1]:
+            raise LookupError("one-shot was not retrained for fewer epochs")
         sentence = f"one-shot {percent(shot)} in {epochs[0]} epochs, layer by layer {percent(slow)} in {epochs[1]}"
         return [above(difference(shot, slow), -REGAINED)], f"{called(one)}: {sentence}"
 

@@ -1,6 +1,7 @@
 """What is regained by retraining, and when: figures 2(c) and 3, and one-shot against iterative."""
 
 import itertools
+import math
 import shutil
 
 import pandas as pd
@@ -77,18 +78,20 @@ def counting(setting: Setting, network: str) -> Work:
     return Work(network, counted=sum(1 - rate for rate in RATES) * len(STRATEGIES) * images)
 
 
-def layer_by_layer(name: str, epochs: int) -> Parts:
-    """Configuration `name` carried out layer by layer, with `epochs` epochs of retraining after each. Section 3.4.
+def layer_by_layer(name: str, times: int) -> Parts:
+    """Configuration `name` carried out layer by layer, each followed by retraining. Section 3.4.
 
-    The table has a row per split and epoch spent, counted from 1 over all layers, with the `step` and its `layer`. The
-    rows of one-shot are those of `retraining-<name>`.
+    All in all for at least `times` as many epochs as one-shot is retrained, in equal parts. The table has a row per
+    split and epoch spent, counted from 1 over all layers, with the `step` and its `layer`. The rows of one-shot are
+    those of `retraining-<name>`.
     """
     network = configuration(name).network
 
     def code(job: Job) -> None:
         model = trained(job, network)
         rates = job.setting.configuration(name).rates(model)
-        recipe, folder = job.setting.retraining.lasting(epochs), job.checkpoint(model).with_suffix("")
+        recipe = job.setting.retraining.lasting(epochs_of_a_layer(job.setting, name, times))
+        folder = job.checkpoint(model).with_suffix("")
         done = iterative(
             model,
             job.setting.example(),
@@ -107,10 +110,15 @@ def layer_by_layer(name: str, epochs: int) -> Parts:
         shutil.rmtree(folder, ignore_errors=True)
 
     def work(setting: Setting) -> Work:
-        steps = len(setting.configuration(name).numbers)
-        return training_work(setting, network, setting.retraining.lasting(steps * epochs))
+        epochs = len(setting.configuration(name).numbers) * epochs_of_a_layer(setting, name, times)
+        return training_work(setting, network, setting.retraining.lasting(epochs))
 
     return lambda job: [Part(job.experiment, job.mark(name), code, work, network)]
+
+
+def epochs_of_a_layer(setting: Setting, name: str, times: int) -> int:
+    """How long each layer's retraining lasts, so that all last at least `times` as long as that of one-shot."""
+    return math.ceil(times * setting.retraining.epochs / len(setting.configuration(name).numbers))
 
 
 def retrained_sensitivity(network: str) -> Parts:
