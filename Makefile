@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book notebooks test lint lock clean
+.PHONY: help env book notebooks test lint bench-env lock clean
 
 help:  ## print this list
 	@echo "make book       run the experiments on digits and every notebook, build the site in $(BUILD)/html"
@@ -27,6 +27,7 @@ help:  ## print this list
 	@echo "make env        set up .venv; TORCH_INDEX= takes torch with CUDA, PYTHON=... another interpreter"
 	@echo "make notebooks  execute the notebooks in place, to commit them"
 	@echo "make lint       check style and types only"
+	@echo "make bench-env  get Torch-Pruning into $(BUILD), for benchmarks/ only"
 	@echo "make lock       resolve pyproject.toml again and write constraints.txt"
 	@echo "make clean      remove what was built; .venv stays"
 
@@ -62,6 +63,9 @@ test: env
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 \
 	  tests notebooks || failed="$$failed pytest"; \
 	test -z "$$failed" || { echo "make test: failed in$$failed, see above"; exit 1; }
+
+bench-env: env
+	@$(BIN)/python -m pip install --no-deps --target $(BUILD)/torch-pruning torch-pruning==1.6.1
 
 lock:
 	@rm -rf $(BUILD)/lock && $(PYTHON) -m venv $(BUILD)/lock
