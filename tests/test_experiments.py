@@ -68,6 +68,7 @@ def test_the_baseline_is_the_accuracy_of_the_weights_that_are_stored(job):
     for split in ("test", "validation"):
         score = evaluate(model, Batches(getattr(TINY.load(), split)))
         assert (score.correct, score.total) == (table.loc[split, "correct"], table.loc[split, "total"])
+        assert score.loss == pytest.approx(table.loc[split, "loss"], rel=1e-6), "of the rounded weights"
 
 
 def test_weights_are_stored_in_half_precision(job):
@@ -156,6 +157,7 @@ def test_the_final_row_is_of_the_weights_that_are_stored(job, name):
     for split in SPLITS:
         score = evaluate(model, Batches(getattr(TINY.load(), split)), exact())
         assert (score.correct, score.total) == (final.loc[split, "correct"], final.loc[split, "total"])
+        assert score.loss == pytest.approx(final.loc[split, "loss"], rel=1e-6), "of the rounded weights"
 
 
 def test_the_retrained_network_has_the_widths_of_the_configuration_and_new_weights(job):
