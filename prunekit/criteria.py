@@ -20,12 +20,12 @@ WeightCriterion = Callable[[Tensor], Tensor]
 
 
 def l1(weight: Tensor) -> Tensor:
-    """Sum of the absolute weights of each filter: (filters, ...) -> (filters,). Section 3.1 of the paper."""
+    """Sum of the absolute weights of each filter: (filters, ...) -> (filters,) in float64. Section 3.1 of the paper."""
     return torch.linalg.vector_norm(weight.flatten(1), 1, dim=1, dtype=torch.float64)
 
 
 def l2(weight: Tensor) -> Tensor:
-    """Euclidean norm of each filter: (filters, ...) -> (filters,). Figure 10 of the paper."""
+    """Euclidean norm of each filter: (filters, ...) -> (filters,) in float64. Figure 10 of the paper."""
     return torch.linalg.vector_norm(weight.flatten(1), 2, dim=1, dtype=torch.float64)
 
 

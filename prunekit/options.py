@@ -3,6 +3,7 @@
 import _thread
 import contextlib
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -58,6 +59,9 @@ def stopping_after(seconds: float | None) -> Iterator[None]:
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # a shell starts background commands so, and nothing would interrupt them
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
         yield
@@ -67,3 +71,5 @@ def stopping_after(seconds: float | None) -> Iterator[None]:
         typer.echo("Time is up. Nothing measured is lost: the same command goes on from here.")
     finally:
         timer.cancel()
+        if before is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, before)

@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, what it writes, and its exit codes."""
 
 import io
+import signal
 import subprocess
 import sys
 import textwrap
@@ -182,6 +183,16 @@ def slow(monkeypatch) -> None:
 
     made = Experiment("slow", "Something slow", "no figure", lambda job: [part(n) for n in range(100)])
     monkeypatch.setitem(experiments.EXPERIMENTS, "slow", made)
+
+
+def test_a_command_in_the_background_stops_in_time(slow, tmp_path):
+    """A shell starts it with SIGINT ignored; that is put back afterwards."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert "Time is up" in cli("reproduce", "slow", "--results", tmp_path, "--for", "1s").output
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_reproduce_stops_in_time_and_goes_on(slow, tmp_path):
