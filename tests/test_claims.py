@@ -193,6 +193,7 @@ def test_intervals_and_limits():
 
 def test_the_table_of_claims(ledger):
     table = claims.judged(ledger)
+    assert list(claims.judged(ledger, "2a.2", "2b.*")["id"]) == ["2a.2", *(id for id in table["id"] if id[:2] == "2b")]
     assert list(table["id"]) == list(claims.CLAIMS) and table["id"].is_unique
     assert set(table["verdict"]) == {"holds", "holds in part", "not tested"}
     texts = pd.concat([table[c] for c in ("meaning", "place", "numbers", "predicate", "changes")])

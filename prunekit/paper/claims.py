@@ -1,5 +1,6 @@
 """Every claim of the paper that is checked, and what the ledger says to each."""
 
+import fnmatch
 from dataclasses import replace
 
 import pandas as pd
@@ -45,10 +46,15 @@ def judge(id: str, ledger: Ledger) -> Verdict:
     return CLAIMS[id].judge(ledger)
 
 
-def judged(ledger: Ledger) -> pd.DataFrame:
-    """All claims: id, meaning, place, verdict, numbers, setting, seeds, predicate, changes. A row each."""
+def judged(ledger: Ledger, *ids: str) -> pd.DataFrame:
+    """Claims: id, meaning, place, verdict, numbers, setting, seeds, predicate, changes. A row each.
+
+    `ids` are ids or patterns of them, such as "2b.*"; without any it is all claims.
+    """
     rows = []
     for claim in CLAIMS.values():
+        if ids and not any(fnmatch.fnmatch(claim.id, pattern) for pattern in ids):
+            continue
         found = claim.judge(ledger)
         rows.append(
             {
