@@ -20,7 +20,7 @@ from prunekit.paper.cutting_experiments import free_convs
 from prunekit.paper.experiments import perform
 from prunekit.paper.jobs import SPLITS, Job, Work, exact
 from prunekit.paper.retraining_experiments import epochs_of_a_layer
-from prunekit.paper.settings import IMAGES, SETTINGS, Setting, setting
+from prunekit.paper.settings import IMAGES, SETTINGS, Setting, largest, setting
 from prunekit.paper.shortcut_experiments import FIRST, FIRSTS, SECOND
 from prunekit.paper.training_experiments import epochs_of_same_compute, trained, training_work
 from prunekit.plans import plan
@@ -479,3 +479,16 @@ def test_settings_are_reproducible():
 def test_every_setting_has_its_own_data_and_recipes():
     assert all(isinstance(s, Setting) and s.name == name for name, s in SETTINGS.items())
     assert pd.Series([s.training.epochs for s in SETTINGS.values()]).is_monotonic_increasing
+
+
+def test_the_largest_setting_with_all_tables_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRUNEKIT_RESULTS", str(tmp_path))
+    for name, tables in (("digits", ("one", "two")), ("cifar10", ("one",))):
+        ledger = Ledger(tmp_path, name)
+        for table in tables:
+            with ledger.run() as run:
+                ledger.add(table, [{"seed": 0}], ["seed"], run)
+    assert largest("one").setting == "cifar10"
+    assert largest("one", "two").setting == largest("two").setting == "digits"
+    with pytest.raises(PrunekitError, match="No setting has results of three"):
+        largest("three")

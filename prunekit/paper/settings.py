@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .. import nets
 from ..data import Data, load
 from ..errors import PrunekitError, nearest
+from ..ledger import Ledger
 from ..train import PAPER, PAPER_RETRAINING, SHORT, Recipe
 from .configurations import CONFIGURATIONS, Configuration, configuration
 
@@ -107,6 +108,17 @@ SETTINGS = {
         ),
     )
 }
+
+
+def largest(*tables: str) -> Ledger:
+    """The results of the largest setting that has all of `tables`. Raises PrunekitError if none has."""
+    for name in reversed(SETTINGS):
+        ledger = Ledger(setting=name)
+        if set(tables) <= set(ledger.experiments()):
+            return ledger
+    raise PrunekitError(
+        f"No setting has results of {', '.join(tables)}. `prunekit reproduce {tables[0]} --setting digits` makes them."
+    )
 
 
 def setting(name: str) -> Setting:
