@@ -1,0 +1,142 @@
+"""Table 1's errors: the paper's beside ours beside those of Liu et al.; and other ways to the same pruned shapes."""
+
+import pandas as pd
+
+from ..intervals import difference
+from ..ledger import Ledger
+from .claims import FULL_SIZE
+from .configurations import CONFIGURATIONS, configuration
+from .epochs import choices
+from .estimates import lacking, on_two_cores, seconds, spoken
+from .experiments import EXPERIMENTS
+from .reading import Count, mean, on_test
+from .retraining_claims import CONTROLLED
+from .settings import SETTINGS
+from .tables import TABLE1, Row1
+
+PAPER_IMAGES = 10_000  # of CIFAR-10's test set, on which the paper counts
+WAYS = {  # to a pruned shape, by what stands before its name in an experiment's, and behind it
+    ("retraining", ""): "smallest filters removed, retrained",
+    ("schedule", ""): "the same, retrained on a schedule",
+    ("random", ""): "random filters removed, retrained",
+    ("scratch", ""): "fresh weights, the baseline's epochs",
+    ("scratch", "-compute"): "fresh weights, the baseline's compute",
+}
+# Accuracy in %, the mean of several runs, by experiment. Liu et al. (2019), "Rethinking the Value of Network Pruning".
+LIU = {
+    "baseline-resnet56": 93.14,
+    "scratch-resnet56-b": 92.54,
+    "scratch-resnet56-b-compute": 93.05,
+    "baseline-resnet110": 93.14,
+    "scratch-resnet110-b": 92.89,
+    "scratch-resnet110-b-compute": 93.60,
+    "baseline-resnet34": 73.31,
+    "retraining-resnet34-a": 72.56,
+    "retraining-resnet34-b": 72.29,
+}
+
+
+def errors(ledger: Ledger) -> pd.DataFrame:
+    """A row per row of Table 1, errors in % and differences in points.
+
+    Columns: model; `paper`, the best epoch on test; ours after the `last` epoch, in the `best` epoch on test and in the
+    one `selected` on validation; `difference` of last from paper, with the ends of its 95% interval, `low` and `high`;
+    `seeds`, how many, and the `least` and `most` of last among them; `liu`, the same row in Liu et al.; `note`, why a
+    row is empty. Ours is the mean over seeds. A baseline's test images are counted once, after its last epoch. On other
+    images than the paper's there is no difference to tell.
+    """
+    rows, here = [], SETTINGS.get(ledger.setting)
+    same_images = here is not None and here.data == "cifar10"
+    for row in TABLE1:
+        name = experiment_of(row)
+        right = round(PAPER_IMAGES * (1 - row.error / 100))
+        found = ours(ledger, name, (right, PAPER_IMAGES) if same_images else None)
+        rows.append({"model": row.title, "paper": row.error, "liu": liu(name)} | found)
+    columns = ["model", "paper", "last", "difference", "low", "high", "best", "selected", "seeds", "least", "most"]
+    return filled(rows, [*columns, "liu", "note"])
+
+
+def controls(ledger: Ledger) -> pd.DataFrame:
+    """Other ways to the pruned shapes that Table 1 trains from scratch, too: a row per shape and way.
+
+    Columns as in `errors`, but `difference` is from the first way, which is the paper's; and `way`, `epochs`.
+    """
+    rows = []
+    for name in CONTROLLED:
+        first = finals(ledger, f"retraining-{name}")
+        for (before, behind), way in WAYS.items():
+            experiment = f"{before}-{name}{behind}"
+            found = ours(ledger, experiment, mean(first) if first and before != "retraining" else None)
+            paper = {"paper": printed(experiment), "liu": liu(experiment)}
+            rows.append({"model": configuration(name).title, "way": way} | paper | found)
+    columns = ["model", "way", "epochs", "paper", "last", "difference", "low", "high", "best", "selected", "seeds"]
+    return filled(rows, [*columns, "liu", "note"])
+
+
+def filled(rows: list[dict], columns: list[str]) -> pd.DataFrame:
+    """The rows as a table; counts that are lacking are 0, notes empty."""
+    table = pd.DataFrame(rows, columns=columns)
+    integers = [column for column in ("seeds", "epochs") if column in table]
+    return table.fillna({"note": "", **dict.fromkeys(integers, 0)}).astype(dict.fromkeys(integers, int))
+
+
+def experiment_of(row: Row1) -> str:
+    """The experiment behind a row of Table 1."""
+    kind = "scratch" if row.scratch else "retraining" if row.name in CONFIGURATIONS else "baseline"
+    return f"{kind}-{row.name}"
+
+
+def printed(experiment: str) -> float | None:
+    """The error that Table 1 prints for an experiment, if it does."""
+    return {experiment_of(row): row.error for row in TABLE1}.get(experiment)
+
+
+def liu(experiment: str) -> float | None:
+    """The error that Liu et al. print for an experiment, if they do."""
+    return round(100 - LIU[experiment], 2) if experiment in LIU else None
+
+
+def finals(ledger: Ledger, experiment: str) -> list[Count]:
+    """(correct, total) on test of each seed's network after its last epoch, in float32 on the weights that are stored;
+    empty if the experiment was not run."""
+    final = experiment if experiment.startswith("baseline-") else f"final-{experiment}"
+    if final not in ledger.experiments():
+        return []
+    rows = on_test(ledger.table(final))
+    return list(zip(rows["correct"], rows["total"], strict=True))
+
+
+def ours(ledger: Ledger, experiment: str, reference: Count | None) -> dict:
+    """Our columns of a row, `difference` being from `reference`; or a note where the experiment was not run."""
+    counts = finals(ledger, experiment)
+    if not counts:
+        return {"note": why(ledger, experiment)}
+    each = [error(*count) for count in counts]
+    found = {"last": sum(each) / len(each), "least": min(each), "most": max(each), "seeds": len(each)}
+    if reference:
+        low, high = difference(reference, mean(counts))
+        found |= {"difference": found["last"] - error(*reference), "low": 100 * low, "high": 100 * high}
+    if experiment in ledger.experiments() and not experiment.startswith("baseline-"):
+        chosen = choices(ledger.table(experiment))
+        found |= {which: error(chosen[which], chosen["total"]).mean() for which in ("best", "selected")}
+        found["epochs"] = chosen["epochs"].max()
+    return found
+
+
+def error(correct, total):
+    """The share of images that are wrong, in %: of counts, or of columns of them."""
+    return 100 * (1 - correct / total)
+
+
+def why(ledger: Ledger, experiment: str) -> str:
+    """Why there are no rows of an experiment, and how long it would take, with the baseline if that lacks, too."""
+    if experiment not in EXPERIMENTS:
+        return "not run on ImageNet here"
+    if ledger.setting not in FULL_SIZE:
+        return "not run"
+    setting = SETTINGS[ledger.setting]
+    parts = lacking(EXPERIMENTS[experiment], ledger, setting)
+    for network in {part.network for part in parts if part.network}:
+        parts = lacking(EXPERIMENTS[f"baseline-{network}"], ledger, setting) + parts
+    takes = spoken(seconds((part.work(setting) for part in parts), on_two_cores))
+    return f"not run: about {takes} on two cores"
