@@ -1,0 +1,90 @@
+"""Accuracy by epoch, and time beside multiply-adds: a table in, Axes out."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from .figures import DASHES, GONE, KEPT, MARKS, PALETTE, axes_for
+
+
+def by_epoch(table: pd.DataFrame, lowest: float = 0.0, ax: Axes | None = None) -> Axes:
+    """Test accuracy after each epoch, a line per `series`, in the order in which they come.
+
+    `table` has the columns series, epoch, correct and total, and may have baseline_correct: then a thin line of the
+    same color is the unpruned network. What lies below `lowest` is not shown.
+    """
+    ax = axes_for(ax)
+    for place, (series, rows) in enumerate(table.sort_values("epoch", kind="stable").groupby("series", sort=False)):
+        color = PALETTE[place % len(PALETTE)]
+        look = {"linestyle": DASHES[place % len(DASHES)], "marker": MARKS[place % len(MARKS)], "markersize": 5}
+        ax.plot(rows["epoch"], rows["correct"] / rows["total"], color=color, label=str(series), **look)
+        if "baseline_correct" in rows:
+            ax.axhline(rows["baseline_correct"].iloc[0] / rows["total"].iloc[0], color=color, linewidth=1, zorder=0)
+    ax.set(xlabel="epoch", ylabel="test accuracy", ylim=(lowest, None))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.legend(fontsize="small", loc="lower right")
+    return ax
+
+
+def regained(table: pd.DataFrame) -> Axes:
+    """Figure 2(c): for each layer cut alone, accuracy right after the cut and after retraining, a panel per rate.
+
+    `table` has the columns number, rate, before, after, baseline_correct (counts) and total. The grey line is the
+    unpruned network. Returns the first panel.
+    """
+    rates = sorted(table["rate"].unique())
+    _, panels = plt.subplots(1, len(rates), sharey=True, squeeze=False)
+    for ax, rate in zip(panels[0], rates, strict=True):
+        rows = table[table["rate"] == rate]
+        before, after = (rows[column] / rows["total"] for column in ("before", "after"))
+        ax.vlines(rows["number"], before, after, color="0.7", zorder=1)
+        ax.plot(rows["number"], before, MARKS[1], color=GONE, fillstyle="none", label="after the cut")
+        ax.plot(rows["number"], after, MARKS[0], color=KEPT, label="after retraining")
+        ax.axhline((rows["baseline_correct"] / rows["total"]).iloc[0], color="0.5", linewidth=1, zorder=0)
+        ax.set_title(f"{rate:.0%} of the filters removed", fontsize="medium")
+        ax.set(xlabel="conv layer", ylim=(0, 1.02), xticks=sorted(rows["number"])[::2])
+    first = panels[0][0]
+    first.set(ylabel="test accuracy")
+    first.yaxis.set_major_formatter(PercentFormatter(1))
+    first.legend(fontsize="small", loc="lower left")
+    return first
+
+
+def savings(table: pd.DataFrame) -> Axes:
+    """Table 3 as a picture: the share of time saved against the share of multiply-adds, a mark per pair of networks.
+
+    `table` has the columns group (a color and a mark each), pair, macs_saved, time_saved, and low and high, the range
+    of the latter, NaN where it is not known. On the grey line time follows multiply-adds.
+    """
+    ax = axes_for(None)
+    for place, (group, rows) in enumerate(table.groupby("group", sort=False)):
+        look = {"fmt": MARKS[place % len(MARKS)], "color": PALETTE[place % len(PALETTE)], "capsize": 4}
+        spread = [rows["time_saved"] - rows["low"], rows["high"] - rows["time_saved"]]
+        ax.errorbar(rows["macs_saved"], rows["time_saved"], yerr=spread, label=str(group), **look)
+        for row in rows.to_dict("records"):
+            at = (row["macs_saved"], row["time_saved"])
+            ax.annotate(row["pair"], at, (6, 4), textcoords="offset points", fontsize="small")
+    end = 1.2 * table["macs_saved"].max()
+    ax.plot([0, end], [0, end], color="0.5", linewidth=1, zorder=0)
+    ax.axhline(0, color="0.8", linewidth=1, zorder=0)
+    ax.set(xlabel="multiply-adds saved", ylabel="time saved", xlim=(0, end))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.legend(fontsize="small", loc="upper left")
+    return ax
+
+
+def widths(table: pd.DataFrame) -> Axes:
+    """How long one layer takes with so many filters: columns filters, median and iqr (seconds).
+
+    The grey line is time in proportion to filters, through the widest layer.
+    """
+    ax = axes_for(None)
+    widest = table.sort_values("filters").iloc[-1]
+    ax.plot([0, widest["filters"]], [0, 1e3 * widest["median"]], color="0.5", linewidth=1, zorder=0)
+    ax.errorbar(
+        table["filters"], 1e3 * table["median"], yerr=500 * table["iqr"], marker=MARKS[0], color=KEPT, capsize=3
+    )
+    ax.set(xlabel="filters of the layer", ylabel="milliseconds", xlim=(0, None), ylim=(0, None))
+    return ax

@@ -1,0 +1,60 @@
+"""Curves show the table that they were given: the plotted data is compared, not the pixels."""
+
+import matplotlib
+import pandas as pd
+import pytest
+
+from prunekit import curves
+
+matplotlib.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    matplotlib.pyplot.close("all")
+
+
+def test_by_epoch_has_a_line_for_each_series_and_its_baseline():
+    table = pd.DataFrame(
+        {"series": ["b", "a", "b", "a"], "epoch": [1, 1, 0, 0], "correct": [8, 9, 2, 1], "total": 10,
+         "baseline_correct": [7, 9, 7, 9]}
+    )  # fmt: skip
+    ax = curves.by_epoch(table, lowest=0.15)
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert lines["b"].get_xdata().tolist() == [0, 1] and lines["b"].get_ydata().tolist() == [0.2, 0.8]
+    assert lines["a"].get_ydata().tolist() == [0.1, 0.9]
+    level = next(line for line in ax.get_lines() if list(line.get_ydata()) == [0.7, 0.7])
+    assert level.get_color() == lines["b"].get_color() != lines["a"].get_color()
+    assert ax.get_ylim()[0] == 0.15
+
+
+def test_regained_joins_each_layer_before_and_after_in_the_panel_of_its_rate():
+    table = pd.DataFrame(
+        {"number": [1, 2, 1, 2], "rate": [0.9, 0.9, 0.5, 0.5], "before": [2, 4, 6, 8], "after": [3, 6, 9, 9],
+         "baseline_correct": 9, "total": 10}
+    )  # fmt: skip
+    half, most = curves.regained(table).figure.axes
+    assert [ax.get_title()[:3] for ax in (half, most)] == ["50%", "90%"]
+    for ax, before, after in ((half, [0.6, 0.8], [0.9, 0.9]), (most, [0.2, 0.4], [0.3, 0.6])):
+        lines = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+        assert (lines["after the cut"], lines["after retraining"]) == (before, after)
+
+
+def test_savings_lie_where_the_table_says_with_their_range():
+    table = pd.DataFrame(
+        {"group": ["here", "paper"], "pair": ["x", "y"], "macs_saved": [0.4, 0.3], "time_saved": [0.1, 0.2],
+         "low": [-0.1, None], "high": [0.15, None]}
+    )  # fmt: skip
+    ax = curves.savings(table)
+    bars = {bar.get_label(): bar for bar in ax.containers}
+    assert [bars[group].lines[0].get_xydata().tolist() for group in ("here", "paper")] == [[[0.4, 0.1]], [[0.3, 0.2]]]
+    assert bars["here"].lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([-0.1, 0.15])
+    assert [text.get_text() for text in ax.texts] == ["x", "y"]
+
+
+def test_widths_are_in_milliseconds_beside_proportion():
+    ax = curves.widths(pd.DataFrame({"filters": [4, 8], "median": [0.001, 0.004], "iqr": [0.001, 0.0]}))
+    proportion, times = ax.get_lines()[:2]
+    assert proportion.get_xydata().tolist() == [[0, 0], [8, 4]] and times.get_ydata().tolist() == [1, 4]
+    assert ax.containers[0].lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([0.5, 1.5])
