@@ -16,6 +16,7 @@ from .files import save
 from .ledger import Ledger
 from .paper import arithmetic, claims, configurations, estimates, experiments, settings
 from .paper.jobs import Job
+from .paper.judging import summary
 from .plans import plan
 from .sensitivity import RATES
 from .sensitivity import sweep as sweep_layers
@@ -113,15 +114,27 @@ def costs_(csv: CsvOption = False) -> None:
 
 
 @app.command("claims")
-def claims_(setting: SettingOption = "digits", results: ResultsOption = None, csv: CsvOption = False) -> None:
-    """Print the verdict on each claim of the paper, from the results of a setting."""
-    table = claims.judged(Ledger(results, settings.setting(setting).name))
+def claims_(
+    setting: Annotated[
+        str,
+        typer.Option(
+            help="Whose results decide. largest: cifar10, or for claims without results there cifar10-short, as in the "
+            f"book. Or only one of: {', '.join(settings.SETTINGS)}."
+        ),
+    ] = "largest",
+    results: ResultsOption = None,
+    csv: CsvOption = False,
+) -> None:
+    """Print the verdict on each claim of the paper, with the numbers and the setting behind it."""
+    chosen = claims.full_size(results) if setting == "largest" else Ledger(results, settings.setting(setting).name)
+    table = claims.judged(chosen)
     if csv:
         typer.echo(table.to_csv(index=False), nl=False)
         return
     for row in table.itertuples():
         typer.echo(f"{row.id}  {str(row.verdict).upper()}  {row.meaning} ({row.place})")
         typer.echo(f"    {row.numbers} [{row.setting}{f', seeds {row.seeds}' if row.seeds else ''}]")
+    typer.echo(summary(table["verdict"].tolist()))
 
 
 @app.command()

@@ -15,7 +15,7 @@ from prunekit.paper import claims, cost_claims, experiments
 from prunekit.paper import residual_claims as of_residuals
 from prunekit.paper import retraining_claims as of_retraining
 from prunekit.paper import sensitivity_claims as of_figure_2
-from prunekit.paper.judging import VERDICTS, Part, Verdict, above, below, verdict_of
+from prunekit.paper.judging import VERDICTS, Part, Verdict, above, below, summary, verdict_of
 
 RATES = of_figure_2.RATES
 TOTAL, BASE = 10_000, 9_000
@@ -198,6 +198,52 @@ def test_the_table_of_claims(ledger):
     assert set(table["verdict"]) == {"holds", "holds in part", "not tested"}
     texts = pd.concat([table[c] for c in ("meaning", "place", "numbers", "predicate", "changes")])
     assert (texts.str.len() > 5).all()
+
+
+def write(ledger: Ledger, lost: dict[tuple[int, float], int], layers: range = range(1, 14)) -> Ledger:
+    """The rows of a sweep of these layers."""
+    rows = [row for row in sweep(lost) if row["number"] in layers]
+    with ledger.run(command="made up") as run:
+        ledger.add("sensitivity-vgg16", rows, ["seed", "split", "layer", "rate"], run)
+    return ledger
+
+
+HURT, UNCLEAR, UNHURT = {(2, 0.8): 3000}, {(2, 0.8): 200}, {}
+
+
+@pytest.mark.parametrize("other", [HURT, UNCLEAR, UNHURT])
+@pytest.mark.parametrize("lost, verdict", [(HURT, "holds"), (UNCLEAR, "undecided"), (UNHURT, "does not hold")])
+def test_the_largest_setting_with_rows_decides_whatever_they_say(tmp_path, lost, verdict, other):
+    large, short = claims.full_size(tmp_path)
+    assert (large.setting, short.setting) == ("cifar10", "cifar10-short")
+    write(short, other)
+    assert claims.judge("2b.3", [large, short]).setting == "cifar10-short", "nothing else is there yet"
+    write(large, lost)
+    found = claims.judge("2b.3", [large, short])
+    assert (found.setting, found.verdict) == ("cifar10", verdict)
+    assert claims.judge("2b.3", short).verdict == claims.judge("2b.3", [short]).verdict
+
+
+def test_a_larger_setting_without_complete_rows_does_not_count(tmp_path):
+    large, short = claims.full_size(tmp_path)
+    write(large, {}, layers=range(1, 3)), write(short, {})
+    settings = claims.judged([large, short], "2b.*").set_index("id")["setting"].to_dict()
+    assert settings == dict.fromkeys(["2b.1", "2b.5"], "cifar10-short") | dict.fromkeys(
+        ["2b.2", "2b.3", "2b.4"], "cifar10"
+    )
+
+
+def test_digits_decide_nothing_about_the_paper(tmp_path):
+    write(Ledger(tmp_path, "digits"), {})
+    found = claims.judge("2b.1", claims.full_size(tmp_path))
+    assert found.verdict == "not tested" and "on two cores" in found.numbers
+    assert claims.judge("1.vgg16-a", claims.full_size(tmp_path)).setting == cost_claims.ARITHMETIC
+
+
+def test_verdicts_are_counted():
+    assert summary(["holds", "not tested", "holds in part", "not tested", "holds"]) == (
+        "Of 5 claims, 2 hold, 1 holds in part, 2 are not tested."
+    )
 
 
 def test_unknown_claims_and_verdicts_are_refused(ledger):

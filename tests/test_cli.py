@@ -166,6 +166,29 @@ def test_claims_from_a_ledger(tmp_path):
     refused(cli("claims", "--setting", "digit"), "Unknown setting 'digit'", "'digits'")
 
 
+def test_claims_are_judged_on_the_largest_setting_unless_one_is_named(tmp_path):
+    for setting, correct in (("digits", 300), ("cifar10-short", 300), ("cifar10", 8000)):
+        ledger = Ledger(tmp_path, setting)
+        rows = [
+            {"network": "vgg16", "seed": 0, "split": "test", "layer": f"conv{n}", "number": n, "criterion": "l1",
+             "rate": 0.8, "filters": 64, "kept": 12, "correct": correct // n, "total": 10_000,
+             "baseline_correct": 8000}
+            for n in (1, 2)
+        ]  # fmt: skip
+        with ledger.run("made up") as run:
+            ledger.add("sensitivity-vgg16", rows, ["seed", "split", "layer", "rate"], run)
+
+    def verdict(*options) -> str:
+        table = pd.read_csv(io.StringIO(cli("claims", "--results", tmp_path, "--csv", *options).output))
+        row = table.set_index("id").loc["2b.4"]
+        return f"{row['verdict']} in {row['setting']}"
+
+    assert verdict() == verdict("--setting", "largest") == verdict("--setting", "cifar10") == "holds in cifar10"
+    assert verdict("--setting", "cifar10-short") == "holds in cifar10-short"
+    assert verdict("--setting", "digits") == "holds in digits"
+    assert "Of " in cli("claims", "--results", tmp_path).output.splitlines()[-1]
+
+
 # Reproduce.
 
 

@@ -1,7 +1,9 @@
 """Every claim of the paper that is checked, and what the ledger says to each."""
 
 import fnmatch
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -13,7 +15,8 @@ from .experiments import EXPERIMENTS
 from .judging import NOT_TESTED, Claim, Verdict
 from .settings import SETTINGS
 
-FULL_SIZE = ("cifar10-short", "cifar10")  # the settings whose networks were timed
+FULL_SIZE = ("cifar10", "cifar10-short")  # the settings with the paper's networks and data, the largest first
+Ledgers = Ledger | Sequence[Ledger]  # one setting, or several of which the first with rows counts
 
 
 def with_hours(claim: Claim) -> Claim:
@@ -39,23 +42,42 @@ CLAIMS: dict[str, Claim] = {
 }
 
 
-def judge(id: str, ledger: Ledger) -> Verdict:
-    """The verdict on one claim."""
+def full_size(root: str | Path | None = None) -> tuple[Ledger, ...]:
+    """What the paper's claims are judged on, the largest setting first. Digits are not the paper's data: they show how
+    something works, and decide nothing."""
+    return tuple(Ledger(root, setting) for setting in FULL_SIZE)
+
+
+def decided(claim: Claim, ledgers: Ledgers) -> Verdict:
+    """The verdict on a claim, in the first of several ledgers that has rows for it, if only for a part of it.
+
+    A claim is not tested where no rows are complete, and only there. So this choice sees whether there are rows, and
+    never what they say: a claim that is undecided in a large setting stays so. Where no ledger has any rows, the last
+    one says what it lacks.
+    """
+    ledgers = [ledgers] if isinstance(ledgers, Ledger) else ledgers
+    found = [claim.judge(ledger) for ledger in ledgers]
+    return next((verdict for verdict in found if verdict.verdict != NOT_TESTED), found[-1])
+
+
+def judge(id: str, ledgers: Ledgers) -> Verdict:
+    """The verdict on one claim. See `decided` for several ledgers."""
     if id not in CLAIMS:
         raise PrunekitError(f"There is no claim {id!r}; there are: {', '.join(CLAIMS)}.{nearest(id, CLAIMS)}")
-    return CLAIMS[id].judge(ledger)
+    return decided(CLAIMS[id], ledgers)
 
 
-def judged(ledger: Ledger, *ids: str) -> pd.DataFrame:
+def judged(ledgers: Ledgers, *ids: str) -> pd.DataFrame:
     """Claims: id, meaning, place, verdict, numbers, setting, seeds, predicate, changes. A row each.
 
-    `ids` are ids or patterns of them, such as "2b.*"; without any it is all claims.
+    `ids` are ids or patterns of them, such as "2b.*"; without any it is all claims. See `decided` for several ledgers:
+    `judged(full_size())` are the verdicts of the book.
     """
     rows = []
     for claim in CLAIMS.values():
         if ids and not any(fnmatch.fnmatch(claim.id, pattern) for pattern in ids):
             continue
-        found = claim.judge(ledger)
+        found = decided(claim, ledgers)
         rows.append(
             {
                 "id": claim.id,

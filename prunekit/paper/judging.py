@@ -24,6 +24,13 @@ class Part(StrEnum):
 HOLDS, IN_PART, FAILS = "holds", "holds in part", "does not hold"
 UNDECIDED, NOT_TESTED = "undecided", "not tested"
 VERDICTS = (HOLDS, IN_PART, FAILS, UNDECIDED, NOT_TESTED)
+CLAUSES = {  # of one claim, of several
+    HOLDS: (HOLDS, "hold"),
+    IN_PART: (IN_PART, "hold in part"),
+    FAILS: (FAILS, "do not hold"),
+    UNDECIDED: ("is undecided", "are undecided"),
+    NOT_TESTED: ("is not tested", "are not tested"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,18 @@ def verdict_of(parts: Sequence[Part]) -> str:
     if counts[Part.NOT_MET]:
         return IN_PART if counts[Part.MET] else FAILS
     return UNDECIDED
+
+
+def spoken(number: int, verdict: str) -> str:
+    """So many claims with a verdict, as a clause without the subject: "1 holds", "5 are undecided"."""
+    return f"{number} {CLAUSES[verdict][number != 1]}"
+
+
+def summary(verdicts: Sequence[str]) -> str:
+    """How many claims have each verdict, in a sentence."""
+    counts = Counter(verdicts)
+    told = ", ".join(spoken(counts[verdict], verdict) for verdict in VERDICTS if counts[verdict])
+    return f"Of {len(verdicts)} claims, {told}."
 
 
 def below(interval: tuple[float, float], limit: float) -> Part:
