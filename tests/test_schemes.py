@@ -35,7 +35,7 @@ def test_a_block_loses_a_filter_its_readers_and_one_column_of_all_that_is_added_
     assert len(squares(ax)) == 3 * 4 + 4 * 5 + 3 * 5 + 2 * 3 + 4 + 5
     tied = {patch.get_x() for patch in squares(ax) if patch.get_hatch() == schemes.TIED[1]}
     dotted = [patch.get_x() for patch in squares(ax) if patch.get_linestyle() == ":"]
-    assert len(dotted) == 2  # one column; a map between the convs and one of the sum
+    assert len(dotted) == 2  # a map between the convs and one of the sum
     (column,) = tied
     assert [x for x in dotted if x == pytest.approx(column + 0.02)]  # a frame is a little smaller than a kernel
 
