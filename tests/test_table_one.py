@@ -9,7 +9,7 @@ from prunekit.intervals import difference
 from prunekit.ledger import Ledger
 from prunekit.paper import table_three
 from prunekit.paper.epochs import bias, choices
-from prunekit.paper.table_one import controls, errors
+from prunekit.paper.table_one import controls, errors, shown
 from prunekit.paper.tables import TABLE1
 
 KEY = ["network", "seed", "split", "epoch"]
@@ -157,3 +157,8 @@ def test_the_papers_table_three_has_its_pairs():
     assert list(found.index) == ["vgg16-a", "resnet56-b", "resnet110-b", "resnet34-b"]
     computed = 1 - found["small"] / found["whole"]
     assert (computed - found["time_saved"]).abs().max() < 0.005
+
+
+def test_a_table_to_read_has_blanks_where_nothing_is_known():
+    table = pd.DataFrame({"a": [1.0, None], "b": ["x", ""], "c": [3, 4], "d": [None, 0.126]})
+    assert shown(table).to_dict("list") == {"a": ["1.00", ""], "b": ["x", ""], "c": [3, 4], "d": ["", "0.13"]}

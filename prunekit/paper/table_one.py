@@ -140,3 +140,14 @@ def why(ledger: Ledger, experiment: str) -> str:
         parts = lacking(EXPERIMENTS[f"baseline-{network}"], ledger, setting) + parts
     takes = spoken(seconds((part.work(setting) for part in parts), on_two_cores))
     return f"not run: about {takes} on two cores"
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """A table to read: numbers with two decimals, counts as they are, nothing where nothing is known."""
+    return table.apply(lambda column: column.map(_text) if column.dtype.kind in "fO" else column)
+
+
+def _text(cell: object) -> str:
+    if cell is None or cell != cell:
+        return ""
+    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
