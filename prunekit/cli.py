@@ -1,6 +1,7 @@
 """The command line: `prunekit`. Every command is a few calls of the library; `main` is the entry point of Python."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from . import __version__, builders, costs, criteria, data, nets, options
 from .errors import PrunekitError
 from .files import save
 from .ledger import Ledger
-from .paper import arithmetic, claims, configurations, estimates, experiments, settings
+from .paper import arithmetic, claims, configurations, estimates, experiments, settings, together
 from .paper.jobs import Job
 from .paper.judging import summary
 from .plans import plan
@@ -152,6 +153,9 @@ def reproduce(
     shard: Annotated[
         str | None, typer.Option(help="K/N: do only the K-th of N shares of the parts, for N machines at once.")
     ] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Do so many parts at the same time: one alone leaves most of a GPU idle.")
+    ] = 1,
 ) -> None:
     """Run experiments of the paper and add their rows, with their origin, to the results.
 
@@ -160,6 +164,7 @@ def reproduce(
     reader gains most. With --shard, train the baselines first and give all machines the folder weights/; bring the
     results together with `prunekit merge`.
     """
+    begun = time.monotonic()
     chosen = [each for name in experiment for each in experiments.selected(name)]
     ledger, here = Ledger(results, settings.setting(setting).name), settings.setting(setting)
     work = estimates.divided([(each, Job(each.name, ledger, here, seed)) for each in chosen], options.share(shard))
@@ -168,6 +173,12 @@ def reproduce(
             for line in estimates.forecast(work, here):
                 typer.echo(line)
         if estimate:
+            return
+        if at_once > 1:
+            work = [(each, replace(job, progress=False), parts) for each, job, parts in work]  # their bars would mix
+            for piece in together.at_once(work, at_once):
+                about = " ".join(str(value) for value in piece.part.mark.values())
+                typer.echo(f"{time.monotonic() - begun:7.0f} s  {piece.experiment.name}: {about}")
             return
         for each, job, parts in work:
             started = time.monotonic()

@@ -4,9 +4,10 @@ import itertools
 import json
 import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,14 @@ from torch.nn import functional as F
 from torch.optim import SGD, lr_scheduler
 from tqdm import tqdm
 
+from .capturing import Captured
 from .data import Batches, Data
 from .errors import PrunekitError, TrainingError
 from .modes import evaluating
+from .turns import aside, go_on, turn
 from .writing import replacing
+
+PAUSE = 20.0  # seconds between checkpoints on a GPU, which trains for less than that in an epoch
 
 
 @dataclass(frozen=True)
@@ -98,23 +103,41 @@ class Score(NamedTuple):
         return self.correct / self.total
 
 
+class Tally:
+    """Counts right answers of `model` and adds up its loss, on the device, until the end of a count."""
+
+    def __init__(self, model: nn.Module, compute: Compute):
+        self.model, self.compute = model, compute
+        self.correct = torch.zeros((), dtype=torch.long, device=compute.device)
+        self.loss = torch.zeros((), device=compute.device)
+        self.add = Captured(self._add)
+
+    def _add(self, x: Tensor, y: Tensor) -> None:
+        with self.compute.autocast():
+            logits = self.model(self.compute.batch(x)).float()
+        self.correct += (logits.argmax(1) == y).sum()
+        self.loss += F.cross_entropy(logits, y, reduction="sum")
+
+    def count(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+        """The score on `batches`, with the model in eval mode."""
+        total = 0
+        self.correct.zero_()
+        self.loss.zero_()
+        with evaluating(self.model), torch.inference_mode():
+            for x, y in batches:
+                self.add(x.to(self.compute.device), y.to(self.compute.device))
+                total += len(y)
+        if not total:
+            raise PrunekitError("evaluate: there is not one image in `batches`.")
+        return Score(int(self.correct), total, float(self.loss) / total)
+
+
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: Compute | None = None) -> Score:
     """Count the images of `batches`, pairs of x (n, C, H, W) and y (n,), that `model` classifies correctly.
 
     The model is put in eval mode for the count, then back. `compute` defaults to float32 on the CPU.
     """
-    compute = compute or Compute()
-    correct = total = loss = 0
-    with evaluating(model), torch.inference_mode(), compute.autocast():
-        for x, y in batches:
-            y = y.to(compute.device)
-            logits = model(compute.batch(x)).float()
-            correct += (logits.argmax(1) == y).sum()
-            loss += F.cross_entropy(logits, y, reduction="sum")
-            total += len(y)
-    if not total:
-        raise PrunekitError("evaluate: there is not one image in `batches`.")
-    return Score(int(correct), total, float(loss) / total)
+    return Tally(model, compute or Compute()).count(batches)
 
 
 def fit(
@@ -132,9 +155,10 @@ def fit(
     Columns: epoch (from 1), lr (of the last step), train_loss, train_accuracy, seconds, and for each part of the data
     named in `watch` the columns `<part>_correct` and `<part>_total`.
 
-    With `checkpoint`, everything is written to that file after each epoch, and a call that finds the file goes on from
-    there; the result is the same as without the interruption, since each epoch draws its random numbers from `seed`
-    and its own number alone. `progress` None shows a bar on a terminal only.
+    With `checkpoint`, everything is written to that file after each epoch (on a GPU, where an epoch may take a second,
+    after `PAUSE` seconds), and a call that finds the file goes on from there; the result is the same as without the
+    interruption (on a GPU up to rounding), since each epoch draws its random numbers from `seed` and its own number
+    alone. `progress` None shows a bar on a terminal only.
 
     Where the last batch of an epoch would be one single image, it is left out: BN over vectors cannot train on one.
 
@@ -144,6 +168,8 @@ def fit(
     data = data.to(compute.device)
     compute.place(model)
     steps = steps_of(data, recipe)
+    rates = learning_rates(recipe, steps)
+    torch.backends.cudnn.benchmark = True  # of no effect on a CPU; batches have one size, so trying kernels pays
     optimizer = SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -151,60 +177,90 @@ def fit(
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
     )
-    scheduler = schedule(optimizer, recipe, steps)
-    run = Run(model, optimizer, scheduler, identity(model, data, recipe, seed, compute))
+    run = Run(model, optimizer, identity(model, data, recipe, seed, compute))
     history = run.resume(Path(checkpoint)) if checkpoint else []
+    step = Step(model, optimizer, compute)
+    tallies = {part: Tally(model, compute) for part in watch}
+    written = time.monotonic()
 
     hidden = None if progress is None else not progress
-    with tqdm(total=recipe.epochs * steps, initial=len(history) * steps, disable=hidden, unit="step") as bar:
+    with aside(), tqdm(total=recipe.epochs * steps, initial=len(history) * steps, disable=hidden, unit="step") as bar:
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             started = time.perf_counter()
             bar.set_description(f"epoch {epoch}/{recipe.epochs}")
-            row: dict = {"epoch": epoch} | train_epoch(run, data, recipe, epoch, seed * 1000 + epoch, compute, bar)
-            for part in watch:
-                score = evaluate(model, Batches(getattr(data, part)), compute)
+            row: dict = {"epoch": epoch} | train_epoch(step, data, recipe, rates, epoch, seed * 1000 + epoch, bar)
+            for part, tally in tallies.items():
+                score = tally.count(Batches(getattr(data, part)))
                 row |= {f"{part}_correct": score.correct, f"{part}_total": score.total}
             history.append(row | {"seconds": time.perf_counter() - started})
-            if checkpoint:
+            pause = PAUSE if step.on_gpu and epoch < recipe.epochs else 0
+            if checkpoint and time.monotonic() - written >= pause:
                 run.write(Path(checkpoint), history)
+                written = time.monotonic()
+    optimizer.zero_grad(set_to_none=True)
     return pd.DataFrame(history)
 
 
-def train_epoch(
-    run: "Run", data: Data, recipe: Recipe, epoch: int, seed: int, compute: Compute, bar: tqdm
-) -> dict[str, float]:
-    """One pass over the training images; its learning rate, mean loss and accuracy."""
-    torch.manual_seed(seed)  # for layers that draw numbers of their own, such as dropout
-    run.model.train()
-    loss_sum = torch.zeros((), device=compute.device)
-    correct = torch.zeros((), device=compute.device, dtype=torch.long)
-    seen, lr, steps = 0, recipe.learning_rate, steps_of(data, recipe)
-    batches = Batches(data.train, recipe.batch_size, seed, data.augmentation)
-    for step, (x, y) in enumerate(itertools.islice(batches, steps), start=1):
-        with compute.autocast():
-            logits = run.model(compute.batch(x))
+class Step:
+    """A step of training: forward, back, update. The loss and the right answers add up on the device."""
+
+    def __init__(self, model: nn.Module, optimizer: SGD, compute: Compute):
+        self.model, self.optimizer, self.compute = model, optimizer, compute
+        self.on_gpu = torch.device(compute.device).type == "cuda"
+        self.loss = torch.zeros((), device=compute.device)
+        self.correct = torch.zeros((), dtype=torch.long, device=compute.device)
+        self.take = Captured(self._take)
+        self.rate = float("nan")
+        for group in optimizer.param_groups:  # a recorded step reads the rate from the device
+            group["lr"] = torch.zeros((), device=compute.device) if self.on_gpu else 0.0
+            group["fused"] = self.on_gpu or None
+
+    def __call__(self, x: Tensor, y: Tensor, rate: float) -> None:
+        if rate != self.rate:
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["lr"].fill_(rate) if self.on_gpu else rate
+            self.rate = rate
+        self.take(x, y)
+
+    def _take(self, x: Tensor, y: Tensor) -> None:
+        with self.compute.autocast():
+            logits = self.model(self.compute.batch(x))
         loss = F.cross_entropy(logits.float(), y)
-        run.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        lr = run.optimizer.param_groups[0]["lr"]
-        run.optimizer.step()
-        run.scheduler.step()
-        loss_sum += loss.detach() * len(y)
-        correct += (logits.argmax(1) == y).sum()
+        self.optimizer.step()
+        self.loss += loss.detach() * len(y)
+        self.correct += (logits.argmax(1) == y).sum()
+
+
+def train_epoch(
+    step: Step, data: Data, recipe: Recipe, rates: Sequence[float], epoch: int, seed: int, bar: tqdm
+) -> dict[str, float]:
+    """One pass over the training images; its last learning rate, mean loss and accuracy."""
+    with turn():
+        torch.manual_seed(seed)  # for layers that draw numbers of their own, such as dropout
+    step.model.train()
+    step.loss.zero_()
+    step.correct.zero_()
+    steps, seen = steps_of(data, recipe), 0
+    batches = Batches(data.train, recipe.batch_size, seed, data.augmentation)
+    for number, (x, y) in enumerate(itertools.islice(batches, steps), start=1):
+        step(x, y, rates[(epoch - 1) * steps + number - 1])
         seen += len(y)
-        if step % 20 == 0 or step == steps:  # reading a number off a GPU waits for it, so not at each step
-            finite = torch.isfinite(loss_sum) and (step < steps or all_finite(run.model))
+        if number % 20 == 0 or number == steps:  # reading a number off a GPU waits for it, so not at each step
+            go_on()
+            finite = torch.isfinite(step.loss) and (number < steps or all_finite(step.model))
             if not finite:
                 raise TrainingError(
-                    f"The loss or the weights are not finite any more: epoch {epoch}, step {step}, learning rate "
-                    f"{lr:.3g}. Take a smaller learning rate than {recipe.learning_rate:g}; a checkpoint still holds "
-                    "the epoch before."
+                    f"The loss or the weights are not finite any more: epoch {epoch}, step {number}, learning rate "
+                    f"{step.rate:.3g}. Take a smaller learning rate than {recipe.learning_rate:g}; a checkpoint still "
+                    "holds the epoch before."
                 )
             bar.set_postfix(
-                loss=f"{loss_sum.item() / seen:.3f}", accuracy=f"{correct.item() / seen:.1%}", refresh=False
+                loss=f"{step.loss.item() / seen:.3f}", accuracy=f"{step.correct.item() / seen:.1%}", refresh=False
             )
         bar.update()
-    return {"lr": lr, "train_loss": loss_sum.item() / seen, "train_accuracy": correct.item() / seen}
+    return {"lr": step.rate, "train_loss": step.loss.item() / seen, "train_accuracy": step.correct.item() / seen}
 
 
 def steps_of(data: Data, recipe: Recipe) -> int:
@@ -215,7 +271,20 @@ def steps_of(data: Data, recipe: Recipe) -> int:
 
 def all_finite(model: nn.Module) -> bool:
     """Whether every parameter and buffer is finite."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
+    numbers = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    return bool(torch.isfinite(nn.utils.get_total_norm(numbers)))
+
+
+@cache
+def learning_rates(recipe: Recipe, steps: int) -> tuple[float, ...]:
+    """The learning rate of each step, `steps` to an epoch."""
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], recipe.learning_rate)
+    scheduler, rates = schedule(optimizer, recipe, steps), []
+    for _ in range(recipe.epochs * steps):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    return tuple(rates)
 
 
 def schedule(optimizer: SGD, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
@@ -258,12 +327,11 @@ class Run:
 
     model: nn.Module
     optimizer: SGD
-    scheduler: lr_scheduler.LRScheduler
     identity: dict
 
     def write(self, path: Path, history: list[dict]) -> None:
         """Write everything to `path`, whole or not at all."""
-        state = {part: getattr(self, part).state_dict() for part in ("model", "optimizer", "scheduler")}
+        state = {part: getattr(self, part).state_dict() for part in ("model", "optimizer")}
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             identity = json.dumps(self.identity, sort_keys=True)
@@ -285,6 +353,6 @@ class Run:
                 f"The checkpoint {path} is another run's: its recipe, seed, data, number format or network differ. "
                 "Remove it to start again, or give this run a file of its own."
             )
-        for part in ("model", "optimizer", "scheduler"):
+        for part in ("model", "optimizer"):
             getattr(self, part).load_state_dict(state[part])
         return state["history"]

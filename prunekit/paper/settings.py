@@ -1,12 +1,14 @@
 """The three settings in which every experiment can run: one code, three sizes."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .. import nets
-from ..data import Data, load
+from ..data import Data, cifar10_root, load
 from ..errors import PrunekitError, nearest
 from ..ledger import Ledger
 from ..train import PAPER, PAPER_RETRAINING, SHORT, Recipe
@@ -32,8 +34,8 @@ class Setting:
     depth: dict[str, int] = field(default_factory=dict)  # by ResNet, where it is not the one that its name says
 
     def load(self) -> Data:
-        """The setting's images."""
-        return load(self.data)
+        """The setting's images, the same object each time."""
+        return images(self.data, cifar10_root())
 
     @property
     def images(self) -> dict[str, int]:
@@ -73,6 +75,12 @@ class Setting:
     def example(self) -> Tensor:
         """An input to trace with: one image of noise (1, 3, 32, 32)."""
         return torch.zeros(1, 3, 32, 32)
+
+
+@lru_cache(maxsize=2)
+def images(name: str, root: Path) -> Data:
+    """A data set, which takes seconds to read and to check."""
+    return load(name, root)
 
 
 # Strong weight decay, since a thousand images are few.
