@@ -176,9 +176,14 @@ def reproduce(
             return
         if at_once > 1:
             work = [(each, replace(job, progress=False), parts) for each, job, parts in work]  # their bars would mix
-            for piece in together.at_once(work, at_once):
+            failed = []
+            for piece, error in together.at_once(work, at_once):
                 about = " ".join(str(value) for value in piece.part.mark.values())
-                typer.echo(f"{time.monotonic() - begun:7.0f} s  {piece.experiment.name}: {about}")
+                ended = "" if error is None else f" FAILED: {error}"
+                typer.echo(f"{time.monotonic() - begun:7.0f} s  {piece.experiment.name}: {about}{ended}")
+                failed += [] if error is None else [error]
+            if failed:
+                raise failed[0]
             return
         for each, job, parts in work:
             started = time.monotonic()

@@ -25,7 +25,7 @@ from .modes import evaluating
 from .turns import aside, go_on, turn
 from .writing import replacing
 
-PAUSE = 20.0  # seconds between checkpoints on a GPU, which trains for less than that in an epoch
+PAUSE = 10.0  # seconds between checkpoints on a GPU, which trains for less than that in an epoch
 
 
 @dataclass(frozen=True)

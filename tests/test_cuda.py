@@ -138,11 +138,11 @@ def test_several_parts_at_once(tmp_path):
     names = ("baseline-resnet56", "retraining-resnet56-b", "scratch-resnet56-b", "sensitivity-resnet56")
     ledger, digits = Ledger(tmp_path / "results", "digits"), setting("digits")
     work = divided([(experiment(n), Job(n, ledger, digits, 0, progress=False)) for n in names])
-    done = [piece.experiment.name for piece in together.at_once(work, 4)]
+    done = [piece.experiment.name for piece, error in together.at_once(work, 4) if error is None]
     assert sorted(set(done)) == sorted(names)
     assert not any(experiment(n).missing(Job(n, ledger, digits, 0)) for n in names)
-    right = ledger.table("baseline-resnet56").set_index("split")
-    assert right.loc["test", "correct"] > 0.6 * right.loc["test", "total"]
+    right = ledger.table("baseline-resnet56").query("split == 'test'")
+    assert (right["correct"] > 0.6 * right["total"]).all()
 
 
 def test_a_model_is_left_where_it_was():

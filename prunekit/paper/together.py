@@ -25,11 +25,12 @@ class Piece:
     part: Part
 
 
-def at_once(work: Iterable[Share], number: int) -> Iterator[Piece]:
-    """Do all parts, `number` at the same time, as soon as the trained network is there that they need; each when done.
+def at_once(work: Iterable[Share], number: int) -> Iterator[tuple[Piece, Exception | None]]:
+    """Do all parts, `number` at the same time, as soon as the trained network is there that they need.
 
-    What comes earlier in the order also goes first on the GPU. An error in one part ends the others at their next
-    look, and is raised; what they wrote is gone on from, as with any stop.
+    Yields each part when it has ended, with the error that ended it, if any: the others go on, except those that need
+    what it was to make. What comes earlier in the order also goes first on the GPU. When this is interrupted, all end
+    at their next look; what they have written is gone on from, as with any stop.
     """
     parts = [(each, job, part) for each, job, parts in work for part in parts]
     waiting = [Piece(place, *some) for place, some in enumerate(parts)]
@@ -43,8 +44,13 @@ def at_once(work: Iterable[Share], number: int) -> Iterator[Piece]:
                     before = sum(other.place < piece.place for other in running.values())
                     running[pool.submit(carry_out, piece, min(0, FIRST_PRIORITY + before))] = piece
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    future.result()
-                    yield running.pop(future)
+                    piece, error = running.pop(future), future.exception()
+                    if error is not None:
+                        if not isinstance(error, Exception):
+                            raise error
+                        lost = made([piece])
+                        waiting = [each for each in waiting if needed(each) not in lost]
+                    yield piece, error
         except BaseException:
             turns.stop()
             raise
@@ -52,16 +58,18 @@ def at_once(work: Iterable[Share], number: int) -> Iterator[Piece]:
 
 def ready(waiting: list[Piece], running: list[Piece]) -> list[Piece]:
     """Those of `waiting` whose trained network is there, or is nobody's task."""
-    made = {
-        (piece.job.setting.name, piece.job.seed, network) for piece in waiting + running for network in piece.part.kept
-    }
-    return [
-        piece
-        for piece in waiting
-        if piece.part.network is None
-        or piece.job.weights(piece.part.network).exists()
-        or (piece.job.setting.name, piece.job.seed, piece.part.network) not in made
-    ]
+    to_come = made(waiting + running)
+    return [p for p in waiting if needed(p) not in to_come or p.job.weights(str(p.part.network)).exists()]
+
+
+def made(pieces: Iterable[Piece]) -> set[tuple]:
+    """The trained networks that `pieces` make: setting, seed and name."""
+    return {(p.job.setting.name, p.job.seed, network) for p in pieces for network in p.part.kept}
+
+
+def needed(piece: Piece) -> tuple:
+    """The trained network that a piece needs, told as in `made`."""
+    return piece.job.setting.name, piece.job.seed, piece.part.network
 
 
 def carry_out(piece: Piece, priority: int) -> None:
