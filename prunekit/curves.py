@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .figures import DASHES, GONE, KEPT, MARKS, PALETTE, axes_for
 
@@ -14,14 +14,17 @@ def by_epoch(table: pd.DataFrame, lowest: float = 0.0, ax: Axes | None = None) -
     `table` has the columns series, epoch, correct and total, and may have baseline_correct: then a thin line of the
     same color is the unpruned network. What lies below `lowest` is not shown.
     """
-    ax = axes_for(ax)
+    ax, levels = axes_for(ax), table["correct"] / table["total"]
     for place, (series, rows) in enumerate(table.sort_values("epoch", kind="stable").groupby("series", sort=False)):
         color = PALETTE[place % len(PALETTE)]
         look = {"linestyle": DASHES[place % len(DASHES)], "marker": MARKS[place % len(MARKS)], "markersize": 5}
         ax.plot(rows["epoch"], rows["correct"] / rows["total"], color=color, label=str(series), **look)
         if "baseline_correct" in rows:
-            ax.axhline(rows["baseline_correct"].iloc[0] / rows["total"].iloc[0], color=color, linewidth=1, zorder=0)
-    ax.set(xlabel="epoch", ylabel="test accuracy", ylim=(lowest, None))
+            levels = pd.concat([levels, rows["baseline_correct"] / rows["total"]])
+            ax.axhline(levels.iloc[-1], color=color, linewidth=1, zorder=0)
+    highest = levels.max() + 0.05 * (levels.max() - lowest)
+    ax.set(xlabel="epoch", ylabel="test accuracy", ylim=(lowest, highest))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(fontsize="small", loc="lower right")
     return ax

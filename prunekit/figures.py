@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 PALETTE = sns.color_palette("colorblind")
@@ -146,6 +146,7 @@ def history(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             accuracy = table[f"{part}_correct"] / table[f"{part}_total"]
             ax.plot(table["epoch"], accuracy, marker=MARKS[place], linestyle=DASHES[place], label=part)
     ax.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(frameon=False)
     return ax

@@ -33,7 +33,7 @@ def speed(table: pd.DataFrame) -> pd.DataFrame:
     """A row per network of `by_epoch`, accuracies in %: network, unpruned, cut (before training), first (after one
     epoch), last, epochs in all, and `close`, the first epoch at most `CLOSE` points below the unpruned network."""
     rows = []
-    for series, some in table.sort_values("epoch").groupby("series", sort=False):
+    for series, some in table.sort_values("epoch", kind="stable").groupby("series", sort=False):
         accuracy = (100 * some["correct"] / some["total"]).set_axis(some["epoch"])
         unpruned = 100 * some["baseline_correct"].iloc[0] / some["total"].iloc[0]
         close = [int(epoch) for epoch, value in accuracy.items() if value >= unpruned - CLOSE]
