@@ -55,26 +55,29 @@ def regained(table: pd.DataFrame) -> Axes:
 
 
 def savings(table: pd.DataFrame) -> Axes:
-    """Table 3 as a picture: the share of time saved against the share of multiply-adds, a mark per pair of networks.
+    """Table 3 as a picture: the share of time saved against the share of multiply-adds.
 
-    `table` has the columns group (a color and a mark each), pair, macs_saved, time_saved, and low and high, the range
-    of the latter, NaN where it is not known. On the grey line time follows multiply-adds.
+    `table` has the columns group (a color each), pair (a mark each), macs_saved, time_saved, and low and high, the
+    range of the latter, NaN where it is not known. On the grey line time follows multiply-adds.
     """
     ax = axes_for(None)
-    for place, (group, rows) in enumerate(table.groupby("group", sort=False)):
-        look = {"fmt": MARKS[place % len(MARKS)], "color": PALETTE[place % len(PALETTE)], "capsize": 4}
-        spread = [rows["time_saved"] - rows["low"], rows["high"] - rows["time_saved"]]
-        ax.errorbar(rows["macs_saved"], rows["time_saved"], yerr=spread, label=str(group), **look)
-        for row in rows.to_dict("records"):
-            at = (row["macs_saved"], row["time_saved"])
-            ax.annotate(row["pair"], at, (6, 4), textcoords="offset points", fontsize="small")
+    marks = dict(zip(table["pair"].unique(), MARKS, strict=False))
+    colors = dict(zip(table["group"].unique(), PALETTE, strict=False))
+    for row in table.to_dict("records"):
+        look = {"fmt": marks[row["pair"]], "color": colors[row["group"]], "capsize": 4, "markersize": 8}
+        spread = [[row["time_saved"] - row["low"]], [row["high"] - row["time_saved"]]]
+        ax.errorbar(row["macs_saved"], row["time_saved"], yerr=spread, **look)
+    for group, color in colors.items():
+        ax.plot([], [], "_", color=color, markersize=14, markeredgewidth=5, label=group)
+    for pair, mark in marks.items():
+        ax.plot([], [], mark, color="0.4", label=pair)
     end = 1.2 * table["macs_saved"].max()
     ax.plot([0, end], [0, end], color="0.5", linewidth=1, zorder=0)
     ax.axhline(0, color="0.8", linewidth=1, zorder=0)
     ax.set(xlabel="multiply-adds saved", ylabel="time saved", xlim=(0, end))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.legend(fontsize="small", loc="upper left")
+    ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
     return ax
 
 

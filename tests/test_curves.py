@@ -47,10 +47,12 @@ def test_savings_lie_where_the_table_says_with_their_range():
          "low": [-0.1, None], "high": [0.15, None]}
     )  # fmt: skip
     ax = curves.savings(table)
-    bars = {bar.get_label(): bar for bar in ax.containers}
-    assert [bars[group].lines[0].get_xydata().tolist() for group in ("here", "paper")] == [[[0.4, 0.1]], [[0.3, 0.2]]]
-    assert bars["here"].lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([-0.1, 0.15])
-    assert [text.get_text() for text in ax.texts] == ["x", "y"]
+    here, paper = (bar.lines for bar in ax.containers)
+    assert here[0].get_xydata().tolist() == [[0.4, 0.1]] and paper[0].get_xydata().tolist() == [[0.3, 0.2]]
+    assert here[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([-0.1, 0.15])
+    looks = [(lines[0].get_color(), lines[0].get_marker()) for lines in (here, paper)]
+    keys = {line.get_label(): line for line in ax.get_lines()}
+    assert looks == [(keys[g].get_color(), keys[p].get_marker()) for g, p in (("here", "x"), ("paper", "y"))]
 
 
 def test_widths_are_in_milliseconds_beside_proportion():

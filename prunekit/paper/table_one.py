@@ -5,7 +5,7 @@ import pandas as pd
 from ..intervals import difference
 from ..ledger import Ledger
 from .claims import FULL_SIZE
-from .configurations import CONFIGURATIONS, configuration
+from .configurations import CONFIGURATIONS
 from .epochs import choices
 from .estimates import lacking, on_two_cores, seconds, spoken
 from .experiments import EXPERIMENTS
@@ -42,16 +42,19 @@ def errors(ledger: Ledger) -> pd.DataFrame:
     Columns: model; `paper`, the best epoch on test; ours after the `last` epoch, in the `best` epoch on test and in the
     one `selected` on validation; `difference` of last from paper, with the ends of its 95% interval, `low` and `high`;
     `seeds`, how many, and the `least` and `most` of last among them; `liu`, the same row in Liu et al.; `note`, why a
-    row is empty. Ours is the mean over seeds. A baseline's test images are counted once, after its last epoch. On other
-    images than the paper's there is no difference to tell.
+    row is empty, or which network takes the place. Ours is the mean over seeds. A baseline's test images are counted
+    once, after its last epoch. On other images than the paper's there is no difference to tell.
     """
-    rows, here = [], SETTINGS.get(ledger.setting)
-    same_images = here is not None and here.data == "cifar10"
+    rows, here = [], SETTINGS[ledger.setting]
     for row in TABLE1:
         name = experiment_of(row)
-        right = round(PAPER_IMAGES * (1 - row.error / 100))
-        found = ours(ledger, name, (right, PAPER_IMAGES) if same_images else None)
-        rows.append({"model": row.title, "paper": row.error, "liu": liu(name)} | found)
+        found = ours(ledger, name)
+        if found and here.data == "cifar10":
+            right = round(PAPER_IMAGES * (1 - row.error / 100))
+            found |= compared(mean(list(finals(ledger, name).values())), (right, PAPER_IMAGES))
+        called = here.called(row.name)
+        note = why(ledger, name) if not found else "" if called == row.name else f"here {called}"
+        rows.append({"model": row.title, "paper": row.error, "liu": liu(name), "note": note} | found)
     columns = ["model", "paper", "last", "difference", "low", "high", "best", "selected", "seeds", "least", "most"]
     return filled(rows, [*columns, "liu", "note"])
 
@@ -59,25 +62,30 @@ def errors(ledger: Ledger) -> pd.DataFrame:
 def controls(ledger: Ledger) -> pd.DataFrame:
     """Other ways to the pruned shapes that Table 1 trains from scratch, too: a row per shape and way.
 
-    Columns as in `errors`, but `difference` is from the first way, which is the paper's; and `way`, `epochs`.
+    Columns as in `errors`, but `difference` is from the first way, which is the paper's, over the seeds that both have;
+    and `way`, `epochs`.
     """
     rows = []
     for name in CONTROLLED:
         first = finals(ledger, f"retraining-{name}")
         for (before, behind), way in WAYS.items():
             experiment = f"{before}-{name}{behind}"
-            found = ours(ledger, experiment, mean(first) if first and before != "retraining" else None)
-            paper = {"paper": printed(experiment), "liu": liu(experiment)}
-            rows.append({"model": configuration(name).title, "way": way} | paper | found)
+            found = ours(ledger, experiment)
+            counts = finals(ledger, experiment)
+            if before != "retraining" and (both := sorted(set(first) & set(counts))):
+                found |= compared(mean([counts[seed] for seed in both]), mean([first[seed] for seed in both]))
+            about = {"model": SETTINGS[ledger.setting].configuration(name).title, "way": way}
+            beside = {"paper": printed(experiment), "liu": liu(experiment)}
+            rows.append(about | beside | {"note": "" if found else why(ledger, experiment)} | found)
     columns = ["model", "way", "epochs", "paper", "last", "difference", "low", "high", "best", "selected", "seeds"]
     return filled(rows, [*columns, "liu", "note"])
 
 
 def filled(rows: list[dict], columns: list[str]) -> pd.DataFrame:
-    """The rows as a table; counts that are lacking are 0, notes empty."""
+    """The rows as a table; counts that are lacking are 0."""
     table = pd.DataFrame(rows, columns=columns)
     integers = [column for column in ("seeds", "epochs") if column in table]
-    return table.fillna({"note": "", **dict.fromkeys(integers, 0)}).astype(dict.fromkeys(integers, int))
+    return table.fillna(dict.fromkeys(integers, 0)).astype(dict.fromkeys(integers, int))
 
 
 def experiment_of(row: Row1) -> str:
@@ -96,31 +104,33 @@ def liu(experiment: str) -> float | None:
     return round(100 - LIU[experiment], 2) if experiment in LIU else None
 
 
-def finals(ledger: Ledger, experiment: str) -> list[Count]:
-    """(correct, total) on test of each seed's network after its last epoch, in float32 on the weights that are stored;
+def finals(ledger: Ledger, experiment: str) -> dict[int, Count]:
+    """By seed, (correct, total) on test of the network after its last epoch, in float32 on the weights that are stored;
     empty if the experiment was not run."""
     final = experiment if experiment.startswith("baseline-") else f"final-{experiment}"
     if final not in ledger.experiments():
-        return []
+        return {}
     rows = on_test(ledger.table(final))
-    return list(zip(rows["correct"], rows["total"], strict=True))
+    return dict(zip(rows["seed"], zip(rows["correct"], rows["total"], strict=True), strict=True))
 
 
-def ours(ledger: Ledger, experiment: str, reference: Count | None) -> dict:
-    """Our columns of a row, `difference` being from `reference`; or a note where the experiment was not run."""
-    counts = finals(ledger, experiment)
-    if not counts:
-        return {"note": why(ledger, experiment)}
-    each = [error(*count) for count in counts]
+def ours(ledger: Ledger, experiment: str) -> dict:
+    """Our errors of an experiment, the range of last over seeds, and how many there are; empty if it was not run."""
+    each = [error(*count) for count in finals(ledger, experiment).values()]
+    if not each:
+        return {}
     found = {"last": sum(each) / len(each), "least": min(each), "most": max(each), "seeds": len(each)}
-    if reference:
-        low, high = difference(reference, mean(counts))
-        found |= {"difference": found["last"] - error(*reference), "low": 100 * low, "high": 100 * high}
-    if experiment in ledger.experiments() and not experiment.startswith("baseline-"):
+    if not experiment.startswith("baseline-"):
         chosen = choices(ledger.table(experiment))
         found |= {which: error(chosen[which], chosen["total"]).mean() for which in ("best", "selected")}
         found["epochs"] = chosen["epochs"].max()
     return found
+
+
+def compared(ours: Count, other: Count) -> dict[str, float]:
+    """By how many points the error of `ours` is above that of the other, and the 95% interval of that."""
+    low, high = difference(other, ours)
+    return {"difference": error(*ours) - error(*other), "low": 100 * low, "high": 100 * high}
 
 
 def error(correct, total):

@@ -12,9 +12,9 @@ from .tables import TABLE3
 def measured(*names: str) -> pd.DataFrame:
     """A row per pair of networks in the table `wall-clock` of each setting, or of those that are named.
 
-    Columns: setting, device, threads; pair, the pruned network; seconds of the unpruned one and of the pruned one for
-    the test set, `whole` and `small`, medians over the repeats; time_saved with its range over the repeats, `low` and
-    `high`; macs_saved. All shares from 0 to 1. Where there are several seeds, the first counts: weights do not matter.
+    Columns: setting; device, with its threads; pair, the pruned network; seconds of the unpruned one and of the pruned
+    one for the test set, `whole` and `small`, medians over the repeats; time_saved with its range over the repeats,
+    `low` and `high`; macs_saved. All shares from 0 to 1. Of several seeds, the first counts: weights do not matter.
     """
     rows = []
     for name in names or SETTINGS:
@@ -25,9 +25,9 @@ def measured(*names: str) -> pd.DataFrame:
         for pair, some in table[table["seed"] == table["seed"].min()].groupby("pair", sort=False):
             (low, high), middle, macs = saved(some)
             small, whole = some.groupby("macs")["seconds"].median()
-            about = {"setting": name, "device": some["device"].iloc[0], "threads": some["threads"].iloc[0]}
+            device = f"{some['device'].iloc[0]}, {some['threads'].iloc[0]} threads"
             shares = {"time_saved": middle, "low": low, "high": high, "macs_saved": macs}
-            rows.append(about | {"pair": pair, "whole": whole, "small": small} | shares)
+            rows.append({"setting": name, "device": device, "pair": pair, "whole": whole, "small": small} | shares)
     return pd.DataFrame(rows)
 
 
