@@ -65,10 +65,12 @@ def iterative(
     Each layer's filters are scored on the network as retrained so far. `model` stays as it is; `rates`, by name or
     pattern, is as in `plan`. `checkpoint` is a folder, with a file for each step.
     """
-    shares = expand(trace(model, example), rates)
+    graph = trace(model, example)
+    shares = expand(graph, rates)
     result = Retrained(model)
-    for step, layer in enumerate((name for name in trace(model, example).layers if name in shares), start=1):
-        chosen = plan(trace(result.model, example), {layer: shares[layer]}, criterion=criterion, seed=seed)
+    for step, layer in enumerate((name for name in graph.layers if name in shares), start=1):
+        placed = example.to(next(result.model.parameters()).device)  # training may have moved the network
+        chosen = plan(trace(result.model, placed), {layer: shares[layer]}, criterion=criterion, seed=seed)
         file = Path(checkpoint) / f"step{step}.pt" if checkpoint else None
         done = one_shot(
             result.model, chosen, data, recipe, seed=seed + step, compute=compute, checkpoint=file, progress=progress

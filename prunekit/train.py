@@ -169,7 +169,6 @@ def fit(
     compute.place(model)
     steps = steps_of(data, recipe)
     rates = learning_rates(recipe, steps)
-    torch.backends.cudnn.benchmark = True  # of no effect on a CPU; batches have one size, so trying kernels pays
     optimizer = SGD(
         model.parameters(),
         lr=recipe.learning_rate,

@@ -1,5 +1,6 @@
 """What every experiment of the paper needs: its parts, where its rows and files go, and how it counts."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,8 +106,8 @@ def add(job: Job, table: pd.DataFrame, key: list[str], run: Run, name: str | Non
 
 
 def counted(model: nn.Module, split: Split, compute: Compute) -> dict[str, int | float]:
-    """Columns of a row: correct, total and loss of `model` on the images of `split`."""
-    return evaluate(model, Batches(split), compute)._asdict()
+    """Columns of a row: correct, total and loss of `model`, which stays where it is, on the images of `split`."""
+    return evaluate(compute.place(copy.deepcopy(model)), Batches(split), compute)._asdict()
 
 
 def exact() -> Compute:

@@ -1,5 +1,6 @@
 """Do several parts of experiments at the same time, each on a stream of one GPU."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from .experiments import Experiment
 from .jobs import Job, Part
 
 FIRST_PRIORITY = -3  # of a CUDA stream in torch; 0 is the last
+SWITCH = 2e-4  # seconds: a job that is busy in Python must not keep the others from telling the GPU what is next
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,7 @@ def at_once(work: Iterable[Share], number: int) -> Iterator[tuple[Piece, Excepti
     waiting = [Piece(place, *some) for place, some in enumerate(parts)]
     running: dict[Future, Piece] = {}
     turns.stop(False)
+    sys.setswitchinterval(SWITCH)
     with ThreadPoolExecutor(number) as pool:
         try:
             while waiting or running:
