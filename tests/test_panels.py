@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 
 from prunekit.panels import panels
 
@@ -42,8 +43,21 @@ def test_each_line_is_in_its_panel_from_the_unpruned_network_on():
         for name, (x, y) in lines(ax).items():
             some = rows[rows["line"] == name.removeprefix("_")].sort_values("rate")
             assert x == [0, *some["rate"]] and y == [190 / 200, *(some["correct"] / 200)]
-        legend = ax.get_legend()
-        assert legend and [text.get_text() for text in legend.get_texts()] == ["layer 20", "other layers"]
+
+
+def named(legend: Legend | None) -> list[str]:
+    return [text.get_text() for text in legend.get_texts()] if legend else []
+
+
+def test_names_stand_below_if_all_panels_have_the_same_and_in_each_if_not():
+    figure = panels(table()).figure
+    assert [named(legend) for legend in figure.legends] == [["layer 20", "other layers"]]
+    assert not any(named(ax.get_legend()) for ax in figure.axes)
+    given = table()
+    given["marked"] = (given["panel"] == "stage 2") & (given["line"] != "layer 2")
+    figure = panels(given, others="the rest").figure
+    expected = [["the rest"], ["layer 20", "layer 4", "the rest"], ["the rest"], ["the rest"]]
+    assert [named(ax.get_legend()) for ax in figure.axes if ax.axison] == expected and not figure.legends
 
 
 def test_without_an_unpruned_network_lines_start_at_their_first_rate():
@@ -53,5 +67,4 @@ def test_without_an_unpruned_network_lines_start_at_their_first_rate():
     assert drawn == [[0.1, 0.5]] * 3
     looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.get_lines()]
     assert len(set(looks)) == 3
-    legend = ax.get_legend()
-    assert legend and [text.get_text() for text in legend.get_texts()] == ["layer 2", "layer 20", "layer 4"]
+    assert [line.get_label() for line in ax.get_lines()] == ["layer 2", "layer 20", "layer 4"]
