@@ -1,5 +1,7 @@
 """The scripts and extensions that make the book: numbers from the ledger, executed copies, live experiments."""
 
+import ast
+import fnmatch
 import os
 import re
 import subprocess
@@ -8,15 +10,20 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
+import chapters
 import execute
 import experiments
+import experiments_table
 import fingerprint
 import results
+import traps
 from prunekit.errors import FileError
 from prunekit.ledger import Ledger
+from prunekit.paper.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 
@@ -213,3 +220,67 @@ def test_the_readme_example_runs(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
+
+
+# Claims: groups, chapters, and the tables beside them.
+
+
+def test_every_claim_stands_under_a_heading_and_is_shown_in_a_chapter():
+    parts = (ROOT / "book" / "claims.md").read_text().split("\n## ")[1:]
+    assert [part.splitlines()[0] for part in parts] == list(chapters.GROUPS)
+    assert all(f"```{{claims}} {name}\n" in part for name, part in zip(chapters.GROUPS, parts, strict=True))
+    assert {chapters.group(id) for id in CLAIMS} == set(chapters.GROUPS)
+    assert all(chapters.chapters(id) for id in CLAIMS)
+
+
+def test_a_claim_without_a_place_or_with_two_is_an_error(monkeypatch):
+    with pytest.raises(ValueError):
+        chapters.group("11.1")
+    monkeypatch.setitem(chapters.CHAPTERS, ".*", ("00_all",))
+    with pytest.raises(ValueError):
+        chapters.chapters("2b.1")
+
+
+def judged_in(notebook: Path) -> set[str]:
+    """The claims that a notebook judges: those named, or fitting a pattern, in its calls of `judge` and `judged`."""
+    found = set()
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for call in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else "")):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] in ("judge", "judged"):
+                patterns = [x.value for x in ast.walk(call) if isinstance(x, ast.Constant) and isinstance(x.value, str)]
+                found |= {id for id in CLAIMS if any(fnmatch.fnmatch(id, pattern) for pattern in patterns)}
+    return found
+
+
+def test_claims_link_to_the_chapters_that_judge_them():
+    """Costs are the exception: chapter 1 counts them cell by cell, without asking for a verdict."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    names = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    trained = [id for id, claim in CLAIMS.items() if claim.experiments]
+    for name in [name for name in names if name.startswith("notebooks/")]:
+        linked = {id for id in trained if name in chapters.chapters(id)}
+        assert linked == judged_in(ROOT / f"{name}.ipynb") & set(trained), name
+
+
+def test_the_table_of_costs_has_a_column_for_each_setting_and_machine(tmp_path: Path):
+    ledgers = [Ledger(tmp_path, "cifar10-short"), Ledger(tmp_path, "cifar10")]
+    assert experiments_table.costs(ledgers).empty
+    with ledgers[0].run("prunekit reproduce ranking-vgg16 --setting cifar10-short") as run:
+        ledgers[0].add("ranking-vgg16", [{"filter": 0}], ["filter"], run)
+    table = experiments_table.costs(ledgers)
+    assert list(table["experiment"]) == ["ranking-vgg16", experiments_table.ALL]
+    assert list(table.columns[3:]) == [f"cifar10-short: {run.device}, {run.threads} CPU threads"]
+    assert list(table.iloc[:, 3]) == ["1 s", "1 s"] and table["in the paper"][0] == "Figures 2a, 5"
+
+
+def test_traps_are_computed():
+    assert len(traps.off_by_one()) == 5
+    projections = traps.projections().set_index(["model", "quantity"]).loc[("ResNet-34", "FLOP")]
+    assert list(projections) == ["3.64e9", "3,644,493,824", "3,663,761,408"]
+    mistakes = traps.mistakes().set_index("mistake")
+    assert list(mistakes.loc["Conv 13 is not pruned."])[1:] == ["64.0%", "59.2%", "64.0%"]
+    assert (mistakes["with the mistake"] != mistakes["without"]).all()
+    rounded = mistakes[mistakes.index.str.contains("rounded")]
+    assert (
+        len(rounded) == 2 and (rounded["without"] == "27 come out").all() and (rounded["printed"] == "32 cells").all()
+    )

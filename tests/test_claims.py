@@ -226,7 +226,8 @@ def test_the_largest_setting_with_rows_decides_whatever_they_say(tmp_path, lost,
 
 def test_a_larger_setting_without_complete_rows_does_not_count(tmp_path):
     large, short = claims.full_size(tmp_path)
-    write(large, {}, layers=range(1, 3)), write(short, {})
+    write(large, {}, layers=range(1, 3))
+    write(short, {})
     settings = claims.judged([large, short], "2b.*").set_index("id")["setting"].to_dict()
     assert settings == dict.fromkeys(["2b.1", "2b.5"], "cifar10-short") | dict.fromkeys(
         ["2b.2", "2b.3", "2b.4"], "cifar10"

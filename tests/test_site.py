@@ -12,8 +12,11 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 
+import chapters
 import prunekit
 from prunekit.ledger import Ledger
+from prunekit.paper import claims
+from prunekit.paper.judging import FAILS, IN_PART, VERDICTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -157,6 +160,49 @@ def test_reference_lists_what_the_package_exports(site: Path):
     assert [name for name in names if name not in described] == []
 
 
+def verdicts_on(soup: BeautifulSoup) -> dict[str, str]:
+    """By claim, the word of the verdict on a page, once it is sure that the mark beside it is that word's."""
+    found = {}
+    for row in soup.select("table.claims tbody tr"):
+        cell = row.select_one("td.verdict")
+        assert cell is not None
+        word, mark = cell.select_one("strong"), cell.select_one("svg.verdict-mark")
+        assert word is not None and mark is not None
+        assert word.get_text().replace(" ", "-") in mark.get_attribute_list("class")
+        found[str(row["id"]).removeprefix("claim-")] = word.get_text()
+    return found
+
+
+def test_the_page_of_claims_has_them_all_and_counts_them(site: Path):
+    soup, judged = page(site / "book" / "claims.html"), claims.judged(claims.full_size())
+    assert verdicts_on(soup) == dict(zip(judged["id"], judged["verdict"], strict=True))
+    tiles = [int(tile.get_text()) for tile in soup.select("ul.verdicts strong")]
+    assert tiles == [(judged["verdict"] == verdict).sum() for verdict in VERDICTS] and sum(tiles) == len(judged)
+    marks = {link.get_text(): str(link["href"]) for link in soup.select("table.overview a")}
+    assert marks == {f"{row.id} {row.verdict}": f"#claim-{row.id}" for row in judged.itertuples()}
+    for id, rule in zip(judged["id"], judged["predicate"], strict=True):
+        folded = soup.select_one(f'tr[id="claim-{id}"] details')
+        assert folded is not None and rule in folded.get_text(), id
+
+
+def test_claims_lead_to_the_chapters_in_the_book_and_to_no_others(site: Path):
+    for row in page(site / "book" / "claims.html").select("table.claims tbody tr"):
+        links = [Path(str(a["href"])).stem for a in row.select("p.shown a")]
+        wanted = [Path(name).name for name in chapters.chapters(str(row["id"]).removeprefix("claim-"))]
+        assert links == [name for name in wanted if (site / "notebooks" / f"{name}.html").is_file()]
+
+
+def test_what_did_not_reproduce_is_on_its_page(site: Path):
+    soup, judged = page(site / "book" / "not_reproduced.html"), claims.judged(claims.full_size()).set_index("id")
+    expected = judged["verdict"][judged["verdict"].isin([FAILS, IN_PART])].to_dict()
+    assert verdicts_on(soup) == expected and len(expected) >= 4, "four costs are off by one"
+    for row in soup.select("table.claims tbody tr"):
+        id, details = str(row["id"]).removeprefix("claim-"), row.select_one("details")
+        assert details is not None and judged["changes"][id] not in details.get_text()
+        assert judged["changes"][id] in row.get_text(), "in the open"
+        assert row.select_one(f'a[href="claims.html#claim-{id}"]')
+
+
 def test_results_page_links_every_table(site: Path):
     links = references(page(site / "book" / "results.html"))
     tables = sorted((ROOT / "results").glob("*/*.csv"))
@@ -199,12 +245,74 @@ def test_a_good_page_is_built_with_its_numbers(small_book: Path):
     assert broken(site) == []
 
 
+DIRECTIVES = """
+```{claims-summary}
+```
+
+```{claims} Retraining
+```
+
+```{verdicts} does not hold
+```
+
+```{experiments}
+```
+
+```{trap} best-epoch
+```
+"""
+
+
+def test_claims_before_and_after_there_are_results_of_the_full_size(small_book: Path):
+    def built_page() -> Tag:
+        status, said = build_page(small_book, "# Page\n" + DIRECTIVES)
+        assert status == 0, said
+        page.cache_clear()
+        article = page(small_book / "_build" / "html" / "book" / "page.html").select_one("article")
+        assert article is not None
+        return article
+
+    before = built_page()
+    assert "At present, no claim has this verdict." in before.get_text(), "costs hold, if only in part"
+    assert "No such results are in this copy" in before.get_text()
+    assert "No experiment has been run" in before.get_text()
+
+    ledger = Ledger(small_book / "results", "cifar10")
+    with ledger.run("prunekit reproduce retraining-vgg16-a --setting cifar10 --seed 0") as run:
+        mark = {"network": "vgg16-a", "seed": 0, "total": 10_000}
+        rows = [mark | {"split": s, "epoch": e, "correct": n} for s in ("test", "validation")
+                for e, n in enumerate((5000, 7500, 7400))]  # fmt: skip
+        ledger.add("retraining-vgg16-a", rows, ["network", "seed", "split", "epoch"], run)
+        last = mark | {"split": "test", "correct": 7400, "recipe": "paper", "epochs": 2, "seconds": 7200.0}
+        ledger.add("final-retraining-vgg16-a", [last], ["network", "seed", "split"], run)
+        base = mark | {"network": "vgg16", "split": "test", "correct": 9000}
+        ledger.add("baseline-vgg16", [base], ["network", "seed", "split"], run)
+    after = built_page()
+    row = after.select_one('tr[id="claim-1.vgg16-a.accuracy"]')
+    assert row is not None
+    for shown in ("does not hold", "cifar10, 1 seed", "74.00%", "retraining-vgg16-a 2.0 h on"):
+        assert shown in row.get_text()
+    assert after.get_text().count("1.vgg16-a.accuracy") == 3, "in the overview, in its group, and where it failed"
+    (trap,) = [table for table in after.select("table.words") if "validation selects" in table.get_text()]
+    assert [cell.get_text() for cell in trap.select("tbody td")] == [
+        "retraining-vgg16-a",
+        "cifar10",
+        "2",
+        "1",
+        "1.00",
+        "0.00",
+    ]
+
+
 BAD = {  # what is wrong with a page: the line that must say so
     "[nowhere](missing.md)": "missing.md",
     "{cite}`nobody1900nothing`": "nobody1900nothing",
     "{ledger}`digits/demo; rate == 0.9; correct; d`": "0 rows answer",
     "{ledger}`digits/absent; ; correct; d`": "no results of 'absent'",
     "![A picture that is not there](images/absent.png)": "absent.png",
+    "```{claims} Prices\n```": "'Prices' is none of Costs",
+    "```{verdicts} maybe\n```": "'maybe' is none of holds",
+    "```{trap} door\n```": "'door' is none of off-by-one",
 }
 
 
