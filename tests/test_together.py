@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from prunekit import turns
+from prunekit import options, turns
 from prunekit.ledger import Ledger
 from prunekit.paper import together
 from prunekit.paper.experiments import Experiment
@@ -87,6 +87,19 @@ def test_whoever_stops_listening_stops_the_others(tmp_path):
     for _ in together.at_once(work, 2):
         break
     assert len(log.ended) <= 6
+
+
+def test_a_time_limit_ends_what_is_running(tmp_path):
+    def endless(job: Job) -> None:
+        with turns.aside():
+            while True:
+                time.sleep(0.01)
+                turns.go_on()
+
+    parts = [Part(name, {"name": name}, endless, lambda s: Work("vgg16")) for name in ("a", "b", "c")]
+    with options.stopping_after(0.3):
+        assert list(together.at_once(shares(tmp_path, *parts), 2)) == []
+        pytest.fail("it should not come to an end")
 
 
 def test_a_turn_is_had_by_one_and_can_be_given_away():

@@ -46,7 +46,8 @@ def at_once(work: Iterable[Share], number: int) -> Iterator[tuple[Piece, Excepti
                     waiting.remove(piece)
                     before = sum(other.place < piece.place for other in running.values())
                     running[pool.submit(carry_out, piece, min(0, FIRST_PRIORITY + before))] = piece
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                # Not without end: a time limit interrupts this thread between instructions only, not while it waits.
+                for future in wait(running, 0.2, FIRST_COMPLETED).done:
                     piece, error = running.pop(future), future.exception()
                     if error is not None:
                         if not isinstance(error, Exception):
