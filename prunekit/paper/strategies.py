@@ -20,7 +20,7 @@ def both(ledger: Ledger) -> pd.DataFrame:
 def beside(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each panel, seed and rate of `both`: accuracies in %, and how far greedy is above independent.
 
-    Columns: panel, seed, rate, differ (filters that only one strategy keeps), independent, greedy, points (their
+    Columns: when (the panel), seed, rate, differ (filters that only one strategy keeps), independent, greedy, points (their
     difference), low and high (its 95% interval).
     """
     differ = rows.groupby(["seed", "rate"])["differing"].first().to_dict()  # not among the rows after retraining
@@ -30,7 +30,7 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
         low, high = difference(other, one)
         found.append(
             {
-                "panel": panel,
+                "when": panel,
                 "seed": seed,
                 "rate": rate,
                 "differ": int(differ[seed, rate]),
