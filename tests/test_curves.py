@@ -56,7 +56,7 @@ def test_savings_lie_where_the_table_says_with_their_range():
 
 
 def test_widths_are_in_milliseconds_beside_proportion():
-    ax = curves.widths(pd.DataFrame({"filters": [4, 8], "median": [0.001, 0.004], "iqr": [0.001, 0.0]}))
+    ax = curves.widths(pd.DataFrame({"filters": [4, 8], "fastest": [0.001, 0.004], "median": [0.0015, 0.004]}))
     proportion, times = ax.get_lines()[:2]
     assert proportion.get_xydata().tolist() == [[0, 0], [8, 4]] and times.get_ydata().tolist() == [1, 4]
-    assert ax.containers[0].lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([0.5, 1.5])
+    assert ax.containers[0].lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([1, 1.5])
