@@ -7,7 +7,7 @@ A setting's results are plain files in `<root>/<setting>/`:
 * `tables.json`: for each table the type of each column, and the key: the columns no two rows agree in.
 
 A change replaces a whole file in one step, under a lock: a kill or a full disk leaves the file as it was, two writers
-take turns. Numbers are written so that they read back exactly.
+take turns. Ctrl-C waits for the end of such a step. Numbers are written so that they read back exactly.
 """
 
 import os
@@ -20,11 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from torch import nn
 
 from . import origin, sheets
 from .errors import FileError, PrunekitError, nearest
+from .interrupts import uninterrupted
 from .origin import Run
 from .sheets import Row, Table
 
@@ -44,6 +45,7 @@ class Ledger:
     def __repr__(self) -> str:
         return f"Ledger({str(self.root)!r}, setting={self.setting!r})"
 
+    @uninterrupted()
     def experiments(self) -> list[str]:
         """Names of the tables, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.csv"))
@@ -186,21 +188,37 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        path = self.folder / ".lock"
+        """Alone in the folder, and not interrupted there; while it waits for another writer it can be."""
+        patience = time.monotonic() + PATIENCE
+        while True:
+            with uninterrupted():
+                lock = self._lock()
+                if lock is not None:
+                    try:
+                        yield
+                    finally:
+                        lock.release()
+                        del lock  # its destructor would swallow an interrupt
+                    return
+            if time.monotonic() > patience:
+                raise FileError(
+                    f"{self.folder / '.lock'} has been locked by another writer for {PATIENCE:.0f} s; end that one."
+                )
+            time.sleep(0.05)
+
+    def _lock(self) -> BaseFileLock | None:
+        """The lock of the folder, taken; None if another writer has it."""
+        lock = FileLock(self.folder / ".lock", timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path, timeout=PATIENCE)
             lock.acquire()
         except Timeout:
-            raise FileError(f"{path} has been locked by another writer for {PATIENCE:.0f} s; end that one.") from None
+            return None
         except OSError as error:
             raise FileError(
                 f"{self.folder} cannot be written to: {error.strerror}. Choose another with --results."
             ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock
 
 
 def default_root() -> Path:
@@ -234,6 +252,7 @@ def write_whole(path: Path, text: str) -> None:
         ) from error
 
 
+@uninterrupted()
 def _text(path: Path) -> str | None:
     try:
         return path.read_bytes().decode("utf-8")

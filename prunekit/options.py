@@ -64,12 +64,15 @@ def stopping_after(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
-        yield
+        try:
+            yield
+        finally:  # inside of what catches the interrupt: it may come when all is done, but not after this
+            timer.cancel()
+            timer.join()
     except KeyboardInterrupt:
         if not up.is_set():  # the user's own Ctrl-C
             raise
         typer.echo("Time is up. Nothing measured is lost: the same command goes on from here.")
     finally:
-        timer.cancel()
         if before is signal.SIG_IGN:
             signal.signal(signal.SIGINT, before)

@@ -19,6 +19,7 @@ from torch import nn
 
 from .costs import device_name
 from .errors import FileError
+from .interrupts import uninterrupted
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn")
 ABSOLUTE = re.compile(r"(^|=)((?:/|~|[A-Za-z]:[\\/]|\\\\).*)$")
@@ -47,6 +48,7 @@ class Run:
         return asdict(self)
 
 
+@uninterrupted()
 def begin(command: str | Sequence[str] | None, seed: int, weights: nn.Module | str | Path | None, device: str) -> Run:
     """A run that starts now. See `Ledger.run` for the arguments."""
     now = datetime.now(UTC)

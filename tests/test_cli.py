@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,7 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 import prunekit as pk
-from prunekit import builders, nets
+from prunekit import builders, nets, options
 from prunekit.cli import app
 from prunekit.errors import FileError, PrunekitError
 from prunekit.ledger import Ledger
@@ -194,38 +194,61 @@ def test_claims_are_judged_on_the_largest_setting_unless_one_is_named(tmp_path):
 
 @pytest.fixture
 def slow(monkeypatch) -> None:
-    """An experiment that measures a row in 0.1 s, 100 of them, and goes on where it stopped."""
+    """Two experiments, "slow" of ten rows and "short" of two, by a clock that goes on by a second with each row.
 
-    def part(n: int) -> Part:
+    So a limit of three seconds is up in the middle of the third, however busy the machine is.
+    """
+    running = []
+
+    class Timer:
+        def __init__(self, seconds: float, end: Callable[[], None]):
+            self.left, self.end = seconds, end
+
+        def start(self) -> None:
+            running.append(self)
+
+        def cancel(self) -> None:
+            running.remove(self)
+
+        def join(self) -> None: ...
+
+    def part(name: str, n: int) -> Part:
         def code(job) -> None:
-            with job.ledger.run(command="prunekit reproduce slow", seed=job.seed) as run:
-                job.ledger.add("slow", [{"n": n, "seed": job.seed}], ["n"], run)
-            time.sleep(0.1)
+            with job.ledger.run(command=f"prunekit reproduce {name}", seed=job.seed) as run:
+                job.ledger.add(name, [{"n": n, "seed": job.seed}], ["n"], run)
+                for timer in running:
+                    timer.left -= 1
+                    if timer.left == 0:
+                        timer.end()
 
-        return Part("slow", {"n": n}, code, lambda setting: Work("vgg16"))
+        return Part(name, {"n": n}, code, lambda setting: Work("vgg16"))
 
-    made = Experiment("slow", "Something slow", "no figure", lambda job: [part(n) for n in range(100)])
-    monkeypatch.setitem(experiments.EXPERIMENTS, "slow", made)
+    monkeypatch.setattr(options.threading, "Timer", Timer)
+    for name, rows in (("slow", 10), ("short", 2)):
+        parts = [part(name, n) for n in range(rows)]
+        made = Experiment(name, f"Something {name}", "no figure", lambda job, parts=parts: parts)
+        monkeypatch.setitem(experiments.EXPERIMENTS, name, made)
 
 
 def test_a_command_in_the_background_stops_in_time(slow, tmp_path):
     """A shell starts it with SIGINT ignored; that is put back afterwards."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert "Time is up" in cli("reproduce", "slow", "--results", tmp_path, "--for", "1s").output
+        assert "Time is up" in cli("reproduce", "slow", "--results", tmp_path, "--for", "3s").output
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+    assert len(Ledger(tmp_path).table("slow")) == 3
 
 
 def test_reproduce_stops_in_time_and_goes_on(slow, tmp_path):
-    found = cli("reproduce", "slow", "--results", tmp_path, "--for", "1s", "--seed", 5)
-    assert found.exit_code == 0 and "Time is up" in found.output
-    first = Ledger(tmp_path).table("slow")
-    assert 1 <= len(first) < 100 and set(first["seed"]) == {5}
-    assert cli("reproduce", "slow", "--results", tmp_path, "--for", "1s", "--seed", 5).exit_code == 0
-    second = Ledger(tmp_path).table("slow")
-    assert len(second) > len(first) and second["n"].is_unique
+    for rows in (3, 6):
+        found = cli("reproduce", "slow", "--results", tmp_path, "--for", "3s", "--seed", 5)
+        assert found.exit_code == 0 and "Time is up" in found.output
+        table = Ledger(tmp_path).table("slow")
+        assert list(table["n"]) == list(range(rows)) and set(table["seed"]) == {5}
+    assert "Time is up" not in cli("reproduce", "slow", "--results", tmp_path, "--for", "5s", "--seed", 5).output
+    assert len(Ledger(tmp_path).table("slow")) == 10
 
 
 def test_reproduce_says_where_the_rows_are(tmp_path, monkeypatch):
@@ -242,9 +265,11 @@ def test_reproduce_says_where_the_rows_are(tmp_path, monkeypatch):
 
 
 def test_reproduce_takes_several_names_and_a_share_of_their_parts(slow, tmp_path):
-    assert cli("reproduce", "slow", "--results", tmp_path / "a", "--shard", "1/2", "--for", "1s").exit_code == 0
-    assert set(Ledger(tmp_path / "a").table("slow")["n"] % 2) == {0}
-    assert cli("reproduce", "slow", "slow", "--results", tmp_path / "b", "--for", "1s").output.count("slow:") >= 1
+    found = cli("reproduce", "short", "slow", "--results", tmp_path / "a", "--for", "3s")
+    assert found.exit_code == 0 and f"2 rows in {tmp_path / 'a' / 'digits' / 'short.csv'}" in found.output
+    assert [len(Ledger(tmp_path / "a").table(name)) for name in ("short", "slow")] == [2, 1]
+    assert cli("reproduce", "slow", "--results", tmp_path / "b", "--shard", "1/2", "--for", "3s").exit_code == 0
+    assert list(Ledger(tmp_path / "b").table("slow")["n"]) == [0, 2, 4]
 
 
 def test_estimate_says_what_is_left_and_does_nothing(slow, tmp_path, monkeypatch):
@@ -255,7 +280,7 @@ def test_estimate_says_what_is_left_and_does_nothing(slow, tmp_path, monkeypatch
     assert found.exit_code == 0 and not list(tmp_path.iterdir())
     lines = [line.split() for line in found.output.splitlines()[1:]]
     assert lines == [
-        ["slow", "100", "parts", "0", "s", "0", "s", "so", "far"],
+        ["slow", "10", "parts", "0", "s", "0", "s", "so", "far"],
         ["long", "1", "parts", "30", "min", "30", "min", "so", "far"],
     ]
 
@@ -263,16 +288,15 @@ def test_estimate_says_what_is_left_and_does_nothing(slow, tmp_path, monkeypatch
 def test_all_with_a_limit_says_first_what_each_will_cost(slow, tmp_path, monkeypatch):
     monkeypatch.setattr(estimates, "here", lambda setting: lambda network: estimates.Speed(0, 0, 0))
     monkeypatch.setattr(experiments, "EXPERIMENTS", {"slow": experiments.EXPERIMENTS["slow"]})
-    found = cli("reproduce", "all", "--results", tmp_path, "--for", "1s").output
-    assert found.index("100 parts") < found.index("slow: Something slow") < found.index("Time is up")
+    found = cli("reproduce", "all", "--results", tmp_path, "--for", "3s").output
+    assert found.index("10 parts") < found.index("slow: Something slow") < found.index("Time is up")
 
 
 def test_results_of_two_machines_are_merged(slow, tmp_path):
     for k in (1, 2):
-        cli("reproduce", "slow", "--results", tmp_path / str(k), "--shard", f"{k}/2", "--for", "1s")
-    theirs = len(Ledger(tmp_path / "2").table("slow"))
+        cli("reproduce", "slow", "--results", tmp_path / str(k), "--shard", f"{k}/2", "--for", "3s")
     found = cli("merge", tmp_path / "2", "--results", tmp_path / "1")
-    assert found.output == f"{theirs} rows from {tmp_path / '2'}\n"
+    assert found.output == f"3 rows from {tmp_path / '2'}\n"
     assert cli("merge", tmp_path / "2", "--results", tmp_path / "1").output.startswith("0 rows")
     refused(cli("merge", tmp_path / "3", "--results", tmp_path / "1"), "no results of digits in", "3")
 
