@@ -29,7 +29,7 @@ def python(code: str, *paths: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-W", "error", "-c", first + textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
