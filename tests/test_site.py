@@ -293,15 +293,9 @@ def test_claims_before_and_after_there_are_results_of_the_full_size(small_book: 
     for shown in ("does not hold", "cifar10, 1 seed", "74.00%", "retraining-vgg16-a 2.0 h on"):
         assert shown in row.get_text()
     assert after.get_text().count("1.vgg16-a.accuracy") == 3, "in the overview, in its group, and where it failed"
-    (trap,) = [table for table in after.select("table.words") if "validation selects" in table.get_text()]
-    assert [cell.get_text() for cell in trap.select("tbody td")] == [
-        "retraining-vgg16-a",
-        "cifar10",
-        "2",
-        "1",
-        "1.00",
-        "0.00",
-    ]
+    (trap,) = [table for table in after.select("table.runs") if "above selected" in table.get_text()]
+    assert "experiment on cifar10" in trap.get_text()
+    assert [cell.get_text() for cell in trap.select("tbody td")] == ["retraining-vgg16-a", "2", "1", "1.00", "0.00"]
 
 
 BAD = {  # what is wrong with a page: the line that must say so

@@ -9,6 +9,7 @@ Each is judged on the largest setting that has rows for it, which is named with 
 
 import html
 import os
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -122,8 +123,7 @@ def table(found: Found, took: dict[str, pd.DataFrame], site: Site) -> str:
         changes = f"<p>What would change the verdict: {html.escape(claim.changes)}</p>"
         folded = [f"<p>{html.escape(claim.predicate)}</p>"]
         meaning, place = html.escape(claim.meaning), html.escape(claim.place)
-        numbers = html.escape(verdict.numbers[:1].upper() + verdict.numbers[1:])
-        shown = [f'<p class="measured">{numbers}.</p>']
+        shown = [f'<p class="measured">{numbers(verdict)}.</p>']
         if site.page == PAGE:
             folded.append(changes)
         else:
@@ -141,6 +141,12 @@ def table(found: Found, took: dict[str, pd.DataFrame], site: Site) -> str:
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("verdict", "claim and numbers"))
     return f'<table class="ledger claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def numbers(verdict: Verdict) -> str:
+    """The numbers behind a verdict, a line for each seed."""
+    lines = re.split(r"; (?=seed \d)", verdict.numbers)
+    return ".<br>".join(html.escape(line[0].upper() + line[1:]) for line in lines)
 
 
 def where(verdict: Verdict) -> str:

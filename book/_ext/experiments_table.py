@@ -35,11 +35,9 @@ def costs(ledgers: Iterable[Ledger]) -> pd.DataFrame:
             columns[f"{ledger.setting}: {device}, {threads} CPU threads"] = shown
     table = pd.DataFrame(columns).fillna("")
     run = [each for each in EXPERIMENTS.values() if each.name in table.index]
-    about = pd.DataFrame(
-        {"what": [e.title for e in run], "in the paper": [e.figure for e in run]}, [e.name for e in run]
-    )
-    order = [*about.index, ALL] if run else []
-    return about.reindex(order, fill_value="").join(table).rename_axis("experiment").reset_index()
+    what = pd.Series({each.name: f"{each.title}. {each.figure}." for each in run}, dtype=str)
+    table = table.loc[[each.name for each in run] + [ALL] * bool(run)]
+    return table.assign(what=what).fillna("").rename_axis("experiment").reset_index()
 
 
 class Experiments(SphinxDirective):

@@ -47,7 +47,7 @@ def projections() -> pd.DataFrame:
     long["printed"] = [getattr(PRINTED[n], q).text for n, q in zip(long["name"], long["quantity"], strict=True)]
     long["count"] = long["count"].map("{:,}".format)
     wide = long.pivot(index=["model", "quantity", "printed"], columns="projections", values="count")
-    return named(wide[["without", "with"]].add_suffix(" projections").reset_index())
+    return named(wide[["without", "with"]].add_suffix(" projections").rename_axis(columns=None).reset_index())
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,12 +129,11 @@ def best_epoch() -> pd.DataFrame:
     above = found.agg(networks=("seed", "size"), last=("above_last", "mean"), selected=("above_selected", "mean"))
     return pd.DataFrame(
         {
-            "experiment": above.index.get_level_values("table"),
-            "setting": ledger.setting,
-            "epochs to choose from": above.index.get_level_values("epochs"),
+            f"experiment on {ledger.setting}": above.index.get_level_values("table"),
+            "epochs": above.index.get_level_values("epochs"),
             "networks": above["networks"].to_numpy(),
-            "above the last (points)": above["last"].map("{:.2f}".format).to_numpy(),
-            "above the one that validation selects (points)": above["selected"].map("{:.2f}".format).to_numpy(),
+            "above last": above["last"].map("{:.2f}".format).to_numpy(),
+            "above selected": above["selected"].map("{:.2f}".format).to_numpy(),
         }
     )
 
@@ -161,7 +160,11 @@ class Trap(SphinxDirective):
             return []
         if table.empty:
             return [nodes.paragraph("", "No such results are in this copy of the project.")]
-        return [nodes.raw("", html_table(table, label, "words"), format="html")]
+        return [
+            nodes.raw(
+                "", html_table(table, label, "words" if self.arguments[0] == "mistakes" else "runs"), format="html"
+            )
+        ]
 
 
 def setup(app: Sphinx) -> dict:
