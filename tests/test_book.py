@@ -198,12 +198,15 @@ def test_no_notebook_at_all_is_an_error(tmp_path: Path):
 def test_live_ledger_takes_other_settings_from_the_committed_one(tmp_path: Path):
     committed, live = tmp_path / "results", tmp_path / "live"
     for setting in ("digits", "cifar10"):
-        (committed / setting).mkdir(parents=True)
-        (committed / setting / "a.csv").write_text("x\n")
+        ledger = Ledger(committed, setting)
+        for experiment, table in (("baseline-vgg16", "training-vgg16"), ("activations-vgg16", "activations-vgg16")):
+            with ledger.run(f"prunekit reproduce {experiment} --setting {setting} --seed 0") as run:
+                ledger.add(table, [{"seed": 0}], ["seed"], run)
     assert not experiments.prepare(committed, live, "code 1")
-    assert [path.relative_to(live).as_posix() for path in live.glob("*/*")] == ["cifar10/a.csv"]
+    tables = {path.relative_to(live).as_posix() for path in live.glob("*/*.csv")}
+    assert tables == {"cifar10/training-vgg16.csv", "cifar10/activations-vgg16.csv", "digits/activations-vgg16.csv"}
+    assert Ledger(live, "digits").table("activations-vgg16")["seed"].tolist() == [0]
 
-    (live / "digits").mkdir()
     (live / "digits" / "half.csv").write_text("x\n")
     assert not experiments.prepare(committed, live, "code 1")
     assert (live / "digits" / "half.csv").exists(), "an interrupted run goes on"
@@ -211,7 +214,7 @@ def test_live_ledger_takes_other_settings_from_the_committed_one(tmp_path: Path)
     (live / ".code").write_text("code 1 done")
     assert experiments.prepare(committed, live, "code 1")
     assert not experiments.prepare(committed, live, "code 2")
-    assert not (live / "digits").exists(), "rows of other code are dropped"
+    assert not (live / "digits" / "half.csv").exists(), "rows of other code are dropped"
 
 
 def test_the_readme_example_runs(tmp_path: Path):

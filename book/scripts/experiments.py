@@ -2,7 +2,8 @@
 
     python book/scripts/experiments.py --to _build/results COMMAND...
 
-Rows that another version of the code wrote are dropped first. The command itself goes on where it was stopped.
+Of the one setting that every reader runs, the tables that the command makes are made again with each version of the
+code; the others, which take longer, are taken as they were committed. The command goes on where it was stopped.
 """
 
 import argparse
@@ -10,9 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import fingerprint
+
+from prunekit.ledger import Ledger
+from prunekit.paper import experiments
 
 ROOT = Path(__file__).parents[2]
 LIVE = "digits"  # the one setting that is small enough to be run by every reader
@@ -24,6 +29,9 @@ def prepare(committed: Path, to: Path, code: str) -> bool:
     stamp = to / ".code"
     if not stamp.is_file() or stamp.read_text() not in (code, code + " done"):
         shutil.rmtree(to / LIVE, ignore_errors=True)
+        if (committed / LIVE).is_dir():
+            shutil.copytree(committed / LIVE, to / LIVE)
+            drop(Ledger(to, LIVE), experiments.LIVE)
         stamp.write_text(code)
     for old in to.iterdir():
         if old.is_dir() and old.name != LIVE:
@@ -32,6 +40,14 @@ def prepare(committed: Path, to: Path, code: str) -> bool:
         if setting.is_dir() and setting.name != LIVE:
             shutil.copytree(setting, to / setting.name)
     return stamp.read_text().endswith(" done")
+
+
+def drop(ledger: Ledger, made_by: Sequence[str]) -> None:
+    """Delete the tables that these experiments made."""
+    commands = {f"prunekit reproduce {name} " for name in made_by}
+    for table in ledger.experiments():
+        if any(command.startswith(tuple(commands)) for command in ledger.origin(table)["command"]):
+            (ledger.folder / f"{table}.csv").unlink()
 
 
 def main() -> int:
