@@ -20,8 +20,8 @@ def both(ledger: Ledger) -> pd.DataFrame:
 def beside(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each panel, seed and rate of `both`: accuracies in %, and how far greedy is above independent.
 
-    Columns: when (the panel), seed, rate, differ (filters that only one strategy keeps), independent, greedy, points (their
-    difference), low and high (its 95% interval).
+    Columns: when (the panel), seed, rate, differ (filters that only one strategy keeps), independent, greedy, points
+    (their difference), low and high (its 95% interval).
     """
     differ = rows.groupby(["seed", "rate"])["differing"].first().to_dict()  # not among the rows after retraining
     found = []
