@@ -20,7 +20,7 @@ from torch.nn import functional as F
 import prunekit as pk
 from prunekit.data import Batches, Data, crop
 from prunekit.errors import FileError, PrunekitError, TrainingError
-from prunekit.train import PAPER, PAPER_RETRAINING, SHORT, Compute, Recipe, evaluate, fit, schedule, steps_of
+from prunekit.train import PAPER, PAPER_RETRAINING, SHORT, Compute, Recipe, evaluate, fit, learning_rates, steps_of
 
 QUICK = Recipe("quick", epochs=4, learning_rate=0.05, schedule="one-cycle", batch_size=32)
 
@@ -129,14 +129,7 @@ def test_frozen_parameters_stay():
 
 def rates(recipe: Recipe, steps: int) -> np.ndarray:
     """The learning rate of every step of every epoch (epochs, steps)."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.learning_rate)
-    scheduler = schedule(optimizer, recipe, steps)
-    seen = []
-    for _ in range(recipe.epochs * steps):
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return np.array(seen).reshape(recipe.epochs, steps)
+    return np.array(learning_rates(recipe, steps)).reshape(recipe.epochs, steps)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
