@@ -70,9 +70,8 @@ class Compute:
 
     def batch(self, x: Tensor) -> Tensor:
         """A batch of images (n, C, H, W) as a model placed here wants it."""
-        layout = torch.channels_last if self.channels_last and x.dim() == 4 else torch.preserve_format
-        dtype = x.dtype if self.mixed else self.dtype
-        return x.to(self.device, dtype).contiguous(memory_format=layout)
+        x = x.to(self.device, x.dtype if self.mixed else self.dtype)
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.dim() == 4 else x
 
     def autocast(self) -> AbstractContextManager:
         """The context in which forward passes run."""

@@ -472,6 +472,7 @@ def test_double_precision():
 def test_a_batch_is_placed():
     x = torch.randn(2, 3, 4, 4)
     assert Compute().batch(x) is x
+    assert Compute().batch(x[:, :, ::2]).equal(x[:, :, ::2])  # not contiguous
     assert Compute(dtype=torch.float64).batch(x).dtype == torch.float64
     assert Compute(dtype=torch.bfloat16).batch(x).dtype == torch.float32  # autocast converts where it is safe
     assert Compute(channels_last=True).batch(x).is_contiguous(memory_format=torch.channels_last)
