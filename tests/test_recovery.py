@@ -39,6 +39,7 @@ def whole(*correct: int) -> list[dict]:
 def test_by_epoch_is_the_mean_over_seeds_beside_the_unpruned_networks(ledger):
     put(ledger, "baseline-vgg16", whole(940, 920))
     put(ledger, "retraining-vgg16-a", rows({0: 100, 1: 900}) + rows({0: 200, 1: 910}, seed=1))
+    put(ledger, "retraining-vgg16-a", rows({0: 300, 1: 999}, seed=2))  # no baseline has this seed
     put(ledger, "retraining-resnet56-a", rows({0: 100, 1: 900}))  # its baseline is not there
     table = recovery.by_epoch(ledger)
     assert table["series"].tolist() == ["VGG-16-A"] * 2

@@ -121,12 +121,33 @@ def test_other_images_than_the_papers_tell_no_difference(tmp_path):
 def test_what_was_not_run_says_so_with_its_hours(ledger):
     before = errors(ledger).set_index("model")["note"]
     assert before["ResNet-34-C"] == "not run on ImageNet here"
-    assert before["VGG-16-A"].startswith("not run: about") and before["VGG-16-A"].endswith("h on two cores")
+    assert before["VGG-16-A"].startswith("not run: about") and before["VGG-16-A"].endswith("h on two cores, as cifar10")
     final(ledger, "baseline-vgg16", 9_300, network="vgg16")
     after = errors(ledger).set_index("model")["note"]
     hours = [float(note["VGG-16-A"].split()[3]) for note in (before, after)]
     assert hours[1] < hours[0], "the baseline is there now"
     assert after["VGG-16"] == ""
+
+
+def test_a_row_comes_from_the_first_setting_that_has_it(tmp_path):
+    large, short = (Ledger(tmp_path, setting=name) for name in ("cifar10", "cifar10-short"))
+    final(large, "baseline-vgg16", 9_300)
+    final(short, "baseline-vgg16", 9_100)
+    final(short, "baseline-resnet56", 9_200)
+    found = errors((large, short)).set_index("model").to_dict("index")
+    assert (found["VGG-16"]["last"], found["VGG-16"]["setting"]) == (pytest.approx(7.0), "cifar10")
+    assert (found["ResNet-56"]["last"], found["ResNet-56"]["setting"]) == (pytest.approx(8.0), "cifar10-short")
+    assert found["VGG-16-A"]["setting"] == "" and found["VGG-16-A"]["note"].endswith("as cifar10-short")
+
+
+def test_ways_are_compared_within_one_setting(tmp_path):
+    large, short = (Ledger(tmp_path, setting=name) for name in ("cifar10", "cifar10-short"))
+    retrained(short, "retraining-vgg16-a", 9_000)
+    retrained(short, "random-vgg16-a", 8_900)
+    retrained(large, "scratch-vgg16-a", 9_300)
+    found = controls((large, short)).set_index(["model", "way"]).loc["VGG-16-A"]
+    assert found["setting"].tolist() == ["cifar10-short", "", "cifar10-short", "cifar10", ""]
+    assert found["difference"].iloc[2] == pytest.approx(1.0) and pd.isna(found["difference"].iloc[3])
 
 
 def test_other_ways_are_compared_with_the_papers(ledger):

@@ -13,7 +13,8 @@ CLOSE = 1.0  # points below the unpruned network that count as regained, as in t
 
 
 def by_epoch(ledger: Ledger) -> pd.DataFrame:
-    """Table 1's pruned networks while they are retrained, those that are there: test images right, mean over seeds.
+    """Table 1's pruned networks while they are retrained, those that are there: test images right, mean over the seeds
+    whose unpruned network is there, too.
 
     Columns: series (the network), epoch (0 before any training), correct, total, baseline_correct (unpruned).
     """
@@ -23,7 +24,7 @@ def by_epoch(ledger: Ledger) -> pd.DataFrame:
         if {f"retraining-{name}", baseline} <= set(there):
             rows = on_test(ledger.table(f"retraining-{name}"))
             whole = on_test(ledger.table(baseline)).set_index("seed")["correct"]
-            rows = rows.assign(baseline_correct=rows["seed"].map(whole))
+            rows = rows.assign(baseline_correct=rows["seed"].map(whole)).dropna()
             mean = rows.groupby("epoch", as_index=False)[["correct", "total", "baseline_correct"]].mean()
             parts.append(mean.assign(series=setting(ledger.setting).configuration(name).title))
     return pd.concat(parts, ignore_index=True)

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..intervals import difference
 from ..ledger import Ledger
-from .claims import FULL_SIZE
+from .claims import FULL_SIZE, Ledgers
 from .configurations import CONFIGURATIONS
 from .epochs import choices
 from .estimates import lacking, on_two_cores, seconds, spoken
@@ -36,49 +36,58 @@ LIU = {
 }
 
 
-def errors(ledger: Ledger) -> pd.DataFrame:
-    """A row per row of Table 1, errors in % and differences in points.
+def errors(ledgers: Ledgers) -> pd.DataFrame:
+    """A row per row of Table 1, errors in % and differences in points; of several ledgers see `where`.
 
     Columns: model; `paper`, the best epoch on test; ours after the `last` epoch, in the `best` epoch on test and in the
     one `selected` on validation; `difference` of last from paper, with the ends of its 95% interval, `low` and `high`;
-    `seeds`, how many, and the `least` and `most` of last among them; `liu`, the same row in Liu et al.; `note`, why a
-    row is empty, or which network takes the place. Ours is the mean over seeds. A baseline's test images are counted
-    once, after its last epoch. On other images than the paper's there is no difference to tell.
+    `seeds`, how many, and the `least` and `most` of last among them; `setting`; `liu`, the same row in Liu et al.;
+    `note`, why a row is empty, or which network takes the place. Ours is the mean over seeds. A baseline's test images
+    are counted once, after its last epoch. On other images than the paper's there is no difference to tell.
     """
-    rows, here = [], SETTINGS[ledger.setting]
+    rows = []
     for row in TABLE1:
         name = experiment_of(row)
-        found = ours(ledger, name)
+        ledger = where(ledgers, name)
+        found, here = ours(ledger, name), SETTINGS[ledger.setting]
         if found and here.data == "cifar10":
             right = round(PAPER_IMAGES * (1 - row.error / 100))
             found |= compared(mean(list(finals(ledger, name).values())), (right, PAPER_IMAGES))
         called = here.called(row.name)
         note = why(ledger, name) if not found else "" if called == row.name else f"here {called}"
-        rows.append({"model": row.title, "paper": row.error, "liu": liu(name), "note": note} | found)
+        about = {"model": row.title, "paper": row.error, "liu": liu(name), "note": note}
+        rows.append(about | {"setting": ledger.setting if found else ""} | found)
     columns = ["model", "paper", "last", "difference", "low", "high", "best", "selected", "seeds", "least", "most"]
-    return filled(rows, [*columns, "liu", "note"])
+    return filled(rows, [*columns, "setting", "liu", "note"])
 
 
-def controls(ledger: Ledger) -> pd.DataFrame:
+def controls(ledgers: Ledgers) -> pd.DataFrame:
     """Other ways to the pruned shapes that Table 1 trains from scratch, too: a row per shape and way.
 
-    Columns as in `errors`, but `difference` is from the first way, which is the paper's, over the seeds that both have;
-    and `way`, `epochs`.
+    Columns as in `errors`, but `difference` is from the first way, which is the paper's, in the same setting and over
+    the seeds that both have; and `way`, `epochs`.
     """
     rows = []
     for name in CONTROLLED:
-        first = finals(ledger, f"retraining-{name}")
         for (before, behind), way in WAYS.items():
             experiment = f"{before}-{name}{behind}"
+            ledger = where(ledgers, experiment)
             found = ours(ledger, experiment)
-            counts = finals(ledger, experiment)
+            first, counts = finals(ledger, f"retraining-{name}"), finals(ledger, experiment)
             if before != "retraining" and (both := sorted(set(first) & set(counts))):
                 found |= compared(mean([counts[seed] for seed in both]), mean([first[seed] for seed in both]))
             about = {"model": SETTINGS[ledger.setting].configuration(name).title, "way": way}
             beside = {"paper": printed(experiment), "liu": liu(experiment)}
-            rows.append(about | beside | {"note": "" if found else why(ledger, experiment)} | found)
+            of = {"setting": ledger.setting, "note": ""} if found else {"setting": "", "note": why(ledger, experiment)}
+            rows.append(about | beside | of | found)
     columns = ["model", "way", "epochs", "paper", "last", "difference", "low", "high", "best", "selected", "seeds"]
-    return filled(rows, [*columns, "liu", "note"])
+    return filled(rows, [*columns, "setting", "liu", "note"])
+
+
+def where(ledgers: Ledgers, experiment: str) -> Ledger:
+    """The first of the ledgers that has rows of an experiment; where none has, the last, which says what it lacks."""
+    each = [ledgers] if isinstance(ledgers, Ledger) else ledgers
+    return next((ledger for ledger in each if finals(ledger, experiment)), each[-1])
 
 
 def filled(rows: list[dict], columns: list[str]) -> pd.DataFrame:
@@ -149,7 +158,7 @@ def why(ledger: Ledger, experiment: str) -> str:
     for network in {part.network for part in parts if part.network}:
         parts = lacking(EXPERIMENTS[f"baseline-{network}"], ledger, setting) + parts
     takes = spoken(seconds((part.work(setting) for part in parts), on_two_cores))
-    return f"not run: about {takes} on two cores"
+    return f"not run: about {takes} on two cores, as {ledger.setting}"
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
