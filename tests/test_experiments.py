@@ -20,6 +20,7 @@ from prunekit.paper.configurations import configuration
 from prunekit.paper.cutting_experiments import free_convs
 from prunekit.paper.experiments import perform
 from prunekit.paper.jobs import SPLITS, Job, Work, exact
+from prunekit.paper.retraining_claims import CONTROLLED
 from prunekit.paper.retraining_experiments import epochs_of_a_layer
 from prunekit.paper.settings import IMAGES, SETTINGS, Setting, largest, setting
 from prunekit.paper.shortcut_experiments import FIRST, FIRSTS, SECOND
@@ -190,6 +191,15 @@ def test_equal_compute_is_counted_in_multiply_adds(job):
     epochs = epochs_of_same_compute(SETTINGS["cifar10"], "resnet56-b")
     assert epochs == round(164 * 125_485_696 / 90_907_264) == 226
     assert set(job.ledger.table("final-scratch-vgg16-a-compute")["epochs"]) == {epochs_of_same_compute(TINY, "vgg16-a")}
+
+
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_equal_compute_is_that_of_the_network_cut(name):
+    """The number of epochs comes from a plan; here the multiply-adds are those of networks that exist."""
+    whole, small = (
+        costs.total(DIGITS.build(network), DIGITS.example()).macs for network in (configuration(name).network, name)
+    )
+    assert epochs_of_same_compute(DIGITS, name) == round(DIGITS.training.epochs * whole / small) > 12
 
 
 @pytest.mark.parametrize("name", ["retraining-resnet56-b", "scratch-vgg16-a-compute"])

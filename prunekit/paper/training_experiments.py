@@ -102,10 +102,15 @@ def plan_of_shape(setting: Setting, name: str) -> Plan:
 
 @cache
 def epochs_of_same_compute(setting: Setting, name: str) -> int:
-    """For how many epochs the shape of `name` trains on the multiply-adds of the baseline's training, rounded."""
-    whole, small = (
-        costs.total(setting.build(network), setting.example()).macs for network in (configuration(name).network, name)
-    )
+    """For how many epochs the shape of `name` trains on the multiply-adds of the baseline's training, rounded.
+
+    Nothing is cut or computed for it: the plan tells the cost, and a network on the "meta" device has shapes only.
+    """
+    model = setting.build(configuration(name).network)
+    graph = trace(model, setting.example().to("meta"))
+    shape = plan(graph, setting.configuration(name).rates(model))
+    model.to("meta")
+    whole, small = (int(table["macs"].sum()) for table in (costs.cost_before(graph), costs.cost_of(graph, shape)))
     return round(setting.training.epochs * whole / small)
 
 
