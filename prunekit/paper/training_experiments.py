@@ -9,13 +9,13 @@ from torch import nn
 
 from .. import costs
 from ..data import Batches
-from ..files import load
 from ..plans import Plan, plan
 from ..surgery import prune
 from ..tracing import trace
 from ..train import Recipe, evaluate, fastest, fit
 from .configurations import configuration
 from .jobs import SPLITS, Job, Part, Parts, Work, add, counted, exact, rounded
+from .published import checked
 from .settings import Setting
 
 
@@ -25,7 +25,7 @@ def trained(job: Job, network: str) -> nn.Module:
         first = replace(job, experiment=f"baseline-{network}")
         for part in baseline(network)(first):
             part.code(first)
-    return load(job.weights(network), lambda: job.setting.build(network)).float()
+    return checked(job, network)
 
 
 def baseline(network: str) -> Parts:
