@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import fingerprint
-
 from prunekit.ledger import Ledger
 from prunekit.paper import experiments
 
