@@ -3,7 +3,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WORKERS ?= 2
-LIMIT ?= 30
+LIMIT ?= 300
 EXPERIMENTS ?= $(BIN)/prunekit reproduce live --setting digits --results $(BUILD)/results
 
 BIN := .venv/bin

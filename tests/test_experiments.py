@@ -209,11 +209,11 @@ def test_training_that_was_killed_comes_to_the_same_rows(job, tmp_path, monkeypa
     shutil.copytree(job.weights("vgg16").parent, other.weights("vgg16").parent)
     real, trained_epochs = train.train_epoch, []
 
-    def killed(run, data, recipe, epoch, *rest):
+    def killed(step, data, recipe, rates, epoch, *rest):
         if epoch > 1 and epoch not in trained_epochs:
             trained_epochs.append(epoch)
             raise KeyboardInterrupt
-        return real(run, data, recipe, epoch, *rest)
+        return real(step, data, recipe, rates, epoch, *rest)
 
     monkeypatch.setattr(train, "train_epoch", killed)
     for _ in range(len(job.ledger.table(f"losses-{name}")) - 1):

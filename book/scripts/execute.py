@@ -20,6 +20,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 import fingerprint
 
 ROOT = Path(__file__).parents[2]
+WANTED = 30  # seconds for a notebook on two free cores; a slow or busy machine may take longer, up to --limit
+SLOW = f": longer than the {WANTED} s that a chapter should take"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -67,7 +69,7 @@ def main() -> int:
     where.add_argument("--in-place", action="store_true", help="write the outputs into the notebooks")
     where.add_argument("--to", type=Path, help="folder for executed copies; those up to date are kept")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="ledger that the notebooks read")
-    parser.add_argument("--limit", type=float, default=30, help="seconds that one notebook may take; 0 for no limit")
+    parser.add_argument("--limit", type=float, default=300, help="seconds that one notebook may take; 0 for no limit")
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "notebooks")
     options = parser.parse_args()
 
@@ -101,7 +103,7 @@ def main() -> int:
         write(notebook, copy)
         if not options.in_place:
             stamp.write_text(depends)
-        print(f"{seconds:.1f} s", flush=True)
+        print(f"{seconds:.1f} s" + SLOW * (seconds > WANTED), flush=True)
     if not options.in_place:
         for copy in options.to.glob("*.ipynb"):
             if not (options.folder / copy.name).is_file():
