@@ -377,12 +377,12 @@ def wanted(n: int) -> dict:
 def work(root: Path, numbers: range, together=None) -> None:
     """Measure what is wanted, a row at a time, looking each time at what is left.
 
-    `together` is a barrier for two: neither goes on to its next row before the other, up to a quarter of the rows.
+    `together` is a barrier for two: each waits for the other before each row, until both have done a quarter of them.
     """
     ledger = Ledger(root)
     with ledger.run(command="work") as run:
         for i, n in enumerate(numbers):
-            if together is not None and i < len(numbers) // 4:
+            if together is not None and i <= len(numbers) // 4:
                 together.wait(300)
             if ledger.missing("try", [wanted(n)]):
                 ledger.add("try", [row(**wanted(n))], KEY, run)
