@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from .. import turns
+from ..interrupts import uninterrupted
 from .estimates import Share
 from .experiments import Experiment
 from .jobs import Job, Part
@@ -45,9 +46,11 @@ def at_once(work: Iterable[Share], number: int) -> Iterator[tuple[Piece, Excepti
                 for piece in ready(waiting, list(running.values()))[: number - len(running)]:
                     waiting.remove(piece)
                     before = sum(other.place < piece.place for other in running.values())
-                    running[pool.submit(carry_out, piece, min(0, FIRST_PRIORITY + before))] = piece
-                # Not without end: a time limit interrupts this thread between instructions only, not while it waits.
-                for future in wait(running, 0.2, FIRST_COMPLETED).done:
+                    with uninterrupted():  # or the pool's own locks might stay taken
+                        running[pool.submit(carry_out, piece, min(0, FIRST_PRIORITY + before))] = piece
+                with uninterrupted():  # and so not without end
+                    done = wait(running, 0.2, FIRST_COMPLETED).done
+                for future in done:
                     piece, error = running.pop(future), future.exception()
                     if error is not None:
                         if not isinstance(error, Exception):
