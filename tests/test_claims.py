@@ -561,3 +561,14 @@ def test_every_claim_names_experiments_that_make_its_rows():
     for claim in claims.CLAIMS.values():
         for name in claim.experiments:
             assert name in experiments.EXPERIMENTS, (claim.id, name)
+
+
+def test_the_hours_of_a_sweep_include_the_training_that_it_starts_from(tmp_path):
+    ledger = Ledger(tmp_path, "cifar10-short")
+    before = claims.judge("6.1.resnet56", ledger).numbers
+    assert "needs baseline-resnet56, sensitivity-resnet56: about" in before
+    with ledger.run("try") as run:
+        rows = [{"network": "resnet56", "seed": 0, "split": split} for split in ("test", "validation")]
+        ledger.add("baseline-resnet56", rows, ["network", "seed", "split"], run)
+    after = claims.judge("6.1.resnet56", ledger).numbers
+    assert "needs sensitivity-resnet56: about" in after and after[-30:] != before[-30:]

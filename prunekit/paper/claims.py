@@ -27,12 +27,21 @@ def with_hours(claim: Claim) -> Claim:
         if found.verdict != NOT_TESTED or ledger.setting not in FULL_SIZE:
             return found
         here = SETTINGS[ledger.setting]
-        lacks = {name: lacking(EXPERIMENTS[name], ledger, here) for name in claim.experiments}
+        lacks = {name: lacking(EXPERIMENTS[name], ledger, here) for name in with_baselines(claim, ledger)}
         takes = spoken(seconds((part.work(here) for parts in lacks.values() for part in parts), on_two_cores))
         names = ", ".join(name for name, parts in lacks.items() if parts)
         return replace(found, numbers=f"{found.numbers}; needs {names}: about {takes} on two cores")
 
     return replace(claim, judge=judge)
+
+
+def with_baselines(claim: Claim, ledger: Ledger) -> list[str]:
+    """The claim's experiments, each after the training of the networks that its missing parts start from."""
+    names: list[str] = []
+    for name in claim.experiments:
+        parts = lacking(EXPERIMENTS[name], ledger, SETTINGS[ledger.setting])
+        names += [f"baseline-{part.network}" for part in parts if part.network] + [name]
+    return list(dict.fromkeys(names))
 
 
 CLAIMS: dict[str, Claim] = {
