@@ -47,9 +47,14 @@ def aside() -> Iterator[None]:
         _mine.held = True
 
 
-def stop(wanted: bool = True) -> None:
-    """Ask all jobs to end where they next look; with `wanted` False, take that back."""
-    (_stop.set if wanted else _stop.clear)()
+def stop() -> None:
+    """Ask all jobs to end where they next look."""
+    _stop.set()
+
+
+def allow() -> None:
+    """Take back what `stop` asked for."""
+    _stop.clear()
 
 
 def go_on() -> None:

@@ -130,6 +130,6 @@ def test_stopped_is_no_error():
         with pytest.raises(turns.Stopped):
             turns.go_on()
     finally:
-        turns.stop(False)
+        turns.allow()
     turns.go_on()
     assert not issubclass(turns.Stopped, Exception)

@@ -27,7 +27,7 @@ def with_hours(claim: Claim) -> Claim:
         if found.verdict != NOT_TESTED or ledger.setting not in FULL_SIZE:
             return found
         here = SETTINGS[ledger.setting]
-        lacks = {name: lacking(EXPERIMENTS[name], ledger, here) for name in with_baselines(claim, ledger)}
+        lacks = {name: lacking(EXPERIMENTS[name], ledger, here) for name in with_baselines(claim.experiments, ledger)}
         takes = spoken(seconds((part.work(here) for parts in lacks.values() for part in parts), on_two_cores))
         names = ", ".join(name for name, parts in lacks.items() if parts)
         return replace(found, numbers=f"{found.numbers}; needs {names}: about {takes} on two cores")
@@ -35,10 +35,10 @@ def with_hours(claim: Claim) -> Claim:
     return replace(claim, judge=judge)
 
 
-def with_baselines(claim: Claim, ledger: Ledger) -> list[str]:
-    """The claim's experiments, each after the training of the networks that its missing parts start from."""
+def with_baselines(experiments: Sequence[str], ledger: Ledger) -> list[str]:
+    """The experiments, each after the training of the networks that its missing parts start from."""
     names: list[str] = []
-    for name in claim.experiments:
+    for name in experiments:
         parts = lacking(EXPERIMENTS[name], ledger, SETTINGS[ledger.setting])
         names += [f"baseline-{part.network}" for part in parts if part.network] + [name]
     return list(dict.fromkeys(names))

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..intervals import difference
 from ..ledger import Ledger
-from .claims import FULL_SIZE, Ledgers
+from .claims import FULL_SIZE, Ledgers, with_baselines
 from .configurations import CONFIGURATIONS
 from .epochs import choices
 from .estimates import lacking, on_two_cores, seconds, spoken
@@ -154,9 +154,7 @@ def why(ledger: Ledger, experiment: str) -> str:
     if ledger.setting not in FULL_SIZE:
         return "not run"
     setting = SETTINGS[ledger.setting]
-    parts = lacking(EXPERIMENTS[experiment], ledger, setting)
-    for network in {part.network for part in parts if part.network}:
-        parts = lacking(EXPERIMENTS[f"baseline-{network}"], ledger, setting) + parts
+    parts = [p for n in with_baselines([experiment], ledger) for p in lacking(EXPERIMENTS[n], ledger, setting)]
     takes = spoken(seconds((part.work(setting) for part in parts), on_two_cores))
     return f"not run: about {takes} on two cores, as {ledger.setting}"
 

@@ -38,7 +38,7 @@ def at_once(work: Iterable[Share], number: int) -> Iterator[tuple[Piece, Excepti
     parts = [(each, job, part) for each, job, parts in work for part in parts]
     waiting = [Piece(place, *some) for place, some in enumerate(parts)]
     running: dict[Future, Piece] = {}
-    turns.stop(False)
+    turns.allow()
     sys.setswitchinterval(SWITCH)
     with ThreadPoolExecutor(number) as pool:
         try:
