@@ -254,7 +254,7 @@ ALT = "A falling line from 0.9 at no pruning to 0.1 when 90% is cut."
 def good() -> NotebookNode:
     figure = {"figure": {"caption": "Accuracy falls.", "name": "fig-fall"}, "image": {"alt": ALT}}
     cells = [
-        new_markdown_cell("# A title\n\nIt costs $n$ operations, see [chapter 2](02_which_filters.ipynb)."),
+        new_markdown_cell("# A title\n\nIt costs $n$ operations, see [chapter 2](04_which_filters.ipynb)."),
         new_code_cell("1 + 1", outputs=[new_output("execute_result", {"text/plain": "2"}, execution_count=1)]),
         new_code_cell(
             "plot()", metadata={"mystnb": figure}, outputs=[new_output("display_data", {"image/png": "AAAA"})]

@@ -19,17 +19,17 @@ GROUPS = {  # the headings of the page of claims
 }
 
 CHAPTERS = {
-    r"1\.[^.]+": ("01_one_filter", "09_table_1"),
+    r"1\.[^.]+": ("01_one_filter", "11_table_1"),
     r"2": ("01_one_filter",),
-    r"2a\.1": ("02_which_filters",),
-    r"2a\.2|2b\..+": ("03_sensitivity",),
-    r"(8|10)\..+": ("04_smallest_random_largest",),
-    r"9\..+": ("05_activations",),
-    r"[67]\..+": ("06_residual_networks",),
-    r"3\.[12]": ("07_many_layers",),
-    r"2c\..+|3\.3": ("08_retraining",),
-    r"1\..+\.(accuracy|scratch)|later\..+": ("09_table_1",),
-    r"t3\..+": ("10_wall_clock",),
+    r"2a\.1": ("04_which_filters",),
+    r"2a\.2|2b\..+": ("05_sensitivity",),
+    r"(8|10)\..+": ("06_smallest_random_largest",),
+    r"9\..+": ("07_activations",),
+    r"[67]\..+": ("08_residual_networks",),
+    r"3\.[12]": ("09_many_layers",),
+    r"2c\..+|3\.3": ("10_retraining",),
+    r"1\..+\.(accuracy|scratch)|later\..+": ("11_table_1",),
+    r"t3\..+": ("12_wall_clock",),
 }
 
 
