@@ -1,4 +1,4 @@
-"""Accuracy by epoch, and time beside multiply-adds: a table in, Axes out."""
+"""Accuracy by epoch and by budget, and time beside multiply-adds: a table in, Axes out."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -27,6 +27,27 @@ def by_epoch(table: pd.DataFrame, lowest: float = 0.0, ax: Axes | None = None) -
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(fontsize="small", loc="lower right")
+    return ax
+
+
+def by_budget(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Accuracy against the share of multiply-adds left: a line per `series`, a mark alone where it has a single row.
+
+    `table` has the columns series, left (the share), correct, total and baseline_correct. The name of a series stands
+    at its smallest network. The grey line is the unpruned network.
+    """
+    ax = axes_for(ax)
+    for place, (series, rows) in enumerate(table.groupby("series", sort=False)):
+        rows = rows.sort_values("left")
+        color, accuracy = PALETTE[place % len(PALETTE)], rows["correct"] / rows["total"]
+        look = {"linestyle": DASHES[place % len(DASHES)], "marker": MARKS[place % len(MARKS)], "markersize": 7}
+        ax.plot(rows["left"], accuracy, color=color, label=str(series), **look)
+        spot = {"xytext": (9, -4), "textcoords": "offset points", "ha": "left", "va": "top"}
+        ax.annotate(str(series), (rows["left"].iloc[0], accuracy.iloc[0]), color=color, fontsize="small", **spot)
+    ax.axhline((table["baseline_correct"] / table["total"]).iloc[0], color="0.5", linewidth=1, zorder=0)
+    ax.set(xlabel="multiply-adds left", ylabel="accuracy", ylim=(0, 1.02))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
     return ax
 
 

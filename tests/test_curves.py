@@ -29,6 +29,19 @@ def test_by_epoch_has_a_line_for_each_series_and_its_baseline():
     assert ax.get_ylim()[0] == 0.15
 
 
+def test_by_budget_has_a_line_or_a_mark_for_each_series_named_at_its_smallest_network():
+    table = pd.DataFrame(
+        {"series": ["best", "hand", "best"], "left": [0.9, 0.7, 0.5], "correct": [9, 3, 6], "total": 10,
+         "baseline_correct": 8}
+    )  # fmt: skip
+    ax = curves.by_budget(table)
+    best, hand, baseline = ax.get_lines()
+    assert best.get_xydata().tolist() == [[0.5, 0.6], [0.9, 0.9]] and hand.get_xydata().tolist() == [[0.7, 0.3]]
+    assert list(baseline.get_ydata()) == [0.8, 0.8]
+    assert {text.get_text(): text.xy for text in ax.texts} == {"best": (0.5, 0.6), "hand": (0.7, 0.3)}
+    assert [text.get_color() for text in ax.texts] == [line.get_color() for line in (best, hand)]
+
+
 def test_regained_joins_each_layer_before_and_after_in_the_panel_of_its_rate():
     table = pd.DataFrame(
         {"number": [1, 2, 1, 2], "rate": [0.9, 0.9, 0.5, 0.5], "before": [2, 4, 6, 8], "after": [3, 6, 9, 9],
