@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from prunekit._torchvision import torchvision
 from prunekit.data import Split
-from prunekit.train import PAPER, Compute, fastest, fit
+from prunekit.recipes import PAPER
+from prunekit.train import Compute, fastest, fit
 
 BATCH = 128
 WANTED = 2.0

@@ -1,6 +1,6 @@
 """prunekit: remove whole filters from PyTorch CNNs, exactly."""
 
-from . import costs, criteria, data, ledger, nets, retraining, train
+from . import costs, criteria, data, ledger, nets, recipes, retraining, train
 from .allocation import plan_by_sensitivity
 from .budgets import plan_for
 from .costs import cost, cost_of

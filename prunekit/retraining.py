@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from .criteria import Criterion
 from .data import Data
 from .plans import Plan, expand, plan
+from .recipes import Recipe
 from .surgery import prune
 from .tracing import trace
-from .train import Compute, Recipe, fit
+from .train import Compute, fit
 
 
 @dataclass

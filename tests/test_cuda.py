@@ -17,7 +17,8 @@ from prunekit.paper.estimates import divided
 from prunekit.paper.experiments import experiment
 from prunekit.paper.jobs import Job
 from prunekit.paper.settings import setting
-from prunekit.train import Compute, Recipe, evaluate, fit
+from prunekit.recipes import Recipe
+from prunekit.train import Compute, evaluate, fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import prunekit as pk
+from prunekit.recipes import Recipe
 from prunekit.retraining import iterative, one_shot
-from prunekit.train import Recipe
 
 RECIPE = Recipe("two epochs", epochs=2, learning_rate=0.01, batch_size=32)
 EXAMPLE = torch.zeros(1, 3, 32, 32)

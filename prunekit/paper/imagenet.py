@@ -28,10 +28,11 @@ from ..errors import TrainingError
 from ..files import digest, stored
 from ..ledger import Ledger
 from ..plans import plan
+from ..recipes import Recipe
 from ..sensitivity import sweep
 from ..surgery import prune
 from ..tracing import trace
-from ..train import Compute, Recipe, evaluate, fastest
+from ..train import Compute, evaluate, fastest
 from ..writing import replacing
 from .configurations import configuration
 from .cutting_experiments import first_convs

@@ -11,7 +11,7 @@ from .. import nets
 from ..data import Data, cifar10_root, load
 from ..errors import PrunekitError, nearest
 from ..ledger import Ledger
-from ..train import PAPER, PAPER_RETRAINING, SHORT, Recipe
+from ..recipes import PAPER, PAPER_RETRAINING, SHORT, Recipe
 from .configurations import CONFIGURATIONS, Configuration, configuration
 
 IMAGES = {

@@ -10,9 +10,10 @@ from torch import nn
 from .. import costs
 from ..data import Batches
 from ..plans import Plan, plan
+from ..recipes import Recipe
 from ..surgery import prune
 from ..tracing import trace
-from ..train import Recipe, evaluate, fastest, fit
+from ..train import evaluate, fastest, fit
 from .configurations import configuration
 from .jobs import SPLITS, Job, Part, Parts, Work, add, counted, exact, rounded
 from .published import checked
