@@ -20,11 +20,14 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 from torch import nn
 
+from prunekit import nets
 from prunekit.costs import Total, cost
 from prunekit.errors import PrunekitError
 from prunekit.intervals import difference, wilson
 from prunekit.paper.arithmetic import counts, table_of
+from prunekit.paper.configurations import image
 from prunekit.plans import kept_count
+from prunekit.tracing import trace
 from results import LOGGER, number
 
 
@@ -32,6 +35,11 @@ def conv(network: str, number: int) -> pd.Series:
     """The cost of a conv by its number in the paper's sense, of "vgg16" or "vgg16-a" say: filters, macs, weights."""
     table = table_of(network)
     return table[(table["kind"] == "Conv2d") & ~table["projection"]].iloc[number - 1]
+
+
+def linear(network: str, number: int) -> pd.Series:
+    """The cost of a linear layer, counted from 1."""
+    return table_of(network).query("kind == 'Linear'").iloc[number - 1]
 
 
 @cache
@@ -47,6 +55,13 @@ def total(network: str) -> Total:
     return Total(macs, weights, 0)
 
 
+@cache
+def tied(network: str, layer: str, index: int) -> int:
+    """In how many layers a filter goes if this one does, this one included; filters are counted from 0."""
+    graph = trace(nets.build(network), image(network))
+    return len(graph.givers[graph.layers[layer][index]])
+
+
 def kept(filters: int, rate: float) -> int:
     """How many filters stay of so many."""
     return kept_count("layer", filters, rate)
@@ -59,7 +74,7 @@ def ledger(text: str) -> float:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (conv, layer, total, kept, ledger, wilson, difference, abs, len, max, min, round, sum, math.sqrt)
+    for each in (conv, linear, layer, total, tied, kept, ledger, wilson, difference, max, min, round, math.sqrt)
 }
 
 

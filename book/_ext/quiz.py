@@ -62,6 +62,11 @@ def tag(name: str, /, *children: nodes.Node | str, empty: bool = False, **attrib
     return Tag("", *inside, tag=name, named=named, empty=empty, ids=ids)
 
 
+def text(*children: nodes.Node) -> nodes.inline:
+    """Words of a writer, whose quotation marks become those of print; they do so only inside of docutils' own nodes."""
+    return nodes.inline("", "", *children)
+
+
 def visit(self: HTML5Translator, node: Tag) -> None:
     self.body.append(self.starttag(node, node["tag"], "", node["empty"], **node["named"]))
 
@@ -103,7 +108,7 @@ class Question(Asked):
         single = sum(answer.right for answer in answers) == 1
         kind = "radio" if single else "checkbox"
         boxes = [
-            tag("li", tag("label", box(kind, name, i), tag("span", *copied(answer.line))))
+            tag("li", tag("label", box(kind, name, i), text(*copied(answer.line))))
             for i, answer in enumerate(answers)
         ]
         listed = [explained(answer.right, copied(answer.line), answer.why) for answer in answers]
@@ -134,7 +139,7 @@ class Calculation(Asked):
 def form(name: str, title: str, asked: list[nodes.Node], how: str, field: Tag, listed: list[Tag]) -> Tag:
     """A question: what is asked, where to answer, a button and a place for what is said then; the answers below."""
     prompt = tag("div", *asked, tag("p", how, class_="how"), class_="asked", id=f"{name}-asked")
-    legend = tag("legend", tag("h2", title))
+    legend = tag("legend", tag("h2", text(nodes.Text(title))))
     button = tag("p", tag("button", "Check", type="submit"), class_="check", hidden="")
     said = tag("div", class_="feedback", role="status")
     group = tag("fieldset", legend, prompt, field, button, said, aria_describedby=f"{name}-asked")
@@ -149,7 +154,7 @@ def box(kind: str, name: str, number: int) -> Tag:
 def explained(right: bool, line: Iterable[nodes.Node], why: list[nodes.Node]) -> Tag:
     """An answer among those that are folded away."""
     word = tag("strong", "Right: " if right else "Not right: ")
-    return tag("li", tag("p", word, *line, class_="line"), *why, class_="right" if right else "wrong")
+    return tag("li", tag("p", word, text(*line), class_="line"), *why, class_="right" if right else "wrong")
 
 
 def valued(number: Value, unit: str) -> Tag:
