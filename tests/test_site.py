@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,14 +9,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
+from building import ROOT, built
 
 import chapters
 import prunekit
 from prunekit.ledger import Ledger
 from prunekit.paper import claims
 from prunekit.paper.judging import FAILS, IN_PART, VERDICTS
-
-ROOT = Path(__file__).parents[1]
 
 
 @cache
@@ -85,27 +82,6 @@ def foreign(site: Path) -> list[str]:
             for u in re.findall(r"(?:url\(|@import)\s*['\"]?(https?:[^)'\"]+)", sheet.read_text())
         ]
     return found
-
-
-def built(root: Path, to: Path) -> tuple[int, str]:
-    """Build the book at `root` strictly; exit status and what was said."""
-    folders = ["--root", root, "--notebooks", root / "notebooks", "--results", root / "results", "--to", to]
-    done = subprocess.run(
-        [sys.executable, ROOT / "book" / "scripts" / "website.py", *folders],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return done.returncode, re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    to = tmp_path_factory.mktemp("site")
-    status, said = built(ROOT, to)
-    assert status == 0, said
-    return to / "_build" / "html"
 
 
 def test_every_page_of_the_contents_is_there(site: Path):
@@ -207,6 +183,14 @@ def test_results_page_links_every_table(site: Path):
     links = references(page(site / "book" / "results.html"))
     tables = sorted((ROOT / "results").glob("*/*.csv"))
     assert [str(t) for t in tables if f"../results/{t.relative_to(ROOT / 'results').as_posix()}" not in links] == []
+
+
+def test_every_figure_of_a_notebook_has_its_data(site: Path):
+    for path in sorted((site / "notebooks").glob("*.html")):
+        for figure in page(path).select("div.cell figure"):
+            assert len(figure.select("figcaption .figure-data")) == 1, path.name
+    sensitivity = page(site / "notebooks" / "05_sensitivity.html")
+    assert "../results/cifar10/sensitivity-vgg16.csv" in references(sensitivity)
 
 
 # The checks themselves, on books that are wrong.
