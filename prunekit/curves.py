@@ -43,7 +43,9 @@ def by_budget(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         look = {"linestyle": DASHES[place % len(DASHES)], "marker": MARKS[place % len(MARKS)], "markersize": 7}
         ax.plot(rows["left"], accuracy, color=color, label=str(series), **look)
         spot = {"xytext": (9, -4), "textcoords": "offset points", "ha": "left", "va": "top"}
-        ax.annotate(str(series), (rows["left"].iloc[0], accuracy.iloc[0]), color=color, fontsize="small", **spot)
+        smallest = (rows["left"].iloc[0], accuracy.iloc[0])
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # no grid line through the letters
+        ax.annotate(str(series), smallest, color=color, fontsize="small", bbox=ground, **spot)
     ax.axhline((table["baseline_correct"] / table["total"]).iloc[0], color="0.5", linewidth=1, zorder=0)
     ax.set(xlabel="multiply-adds left", ylabel="accuracy", ylim=(0, 1.02))
     for axis in (ax.xaxis, ax.yaxis):

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from . import balance
 from .errors import TraceError, line_of
@@ -40,10 +41,17 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     if compiled or isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         inner = "_orig_mod" if compiled else "module"
         raise TraceError(f"The model is wrapped in {type(model).__name__}: pass what is inside, `model.{inner}`.")
+    for name, module in model.named_modules():
+        if is_parametrized(module):
+            tensor = next(iter(module.parametrizations))  # type: ignore[arg-type]
+            raise TraceError(
+                f"{name!r} is parametrized: its {tensor!r} is computed from other tensors, as weight_norm does it, and "
+                "those cannot be cut. Make it a plain one with torch.nn.utils.parametrize.remove_parametrizations("
+                f"model.get_submodule({name!r}), {tensor!r}) first; after the cut it can be parametrized again."
+            )
     if not example or not all(isinstance(x, Tensor) for x in example):
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
-    # One image would hide a batch axis that is mixed with others (size 1 fits everything), so there are two.
-    pairs = [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]
+    pairs = in_pairs(example)
     try:
         nodes, asked = operations(model, pairs, training=False)
         training = operations(model, pairs, training=True)[0] if asked else nodes
@@ -59,7 +67,7 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     if len(example) > len(taken) and not any(name.startswith("*") for name in taken):
         raise TraceError(f"The forward takes {len(taken)} inputs ({', '.join(taken)}), and {len(example)} were given.")
     painter = Painter(model, nodes)
-    inputs = [Paint(torch.tensor(painter.pinned("it is the network's input")).expand(x.shape)) for x in pairs]
+    inputs = painter.inputs(pairs)
     for one in (painter, Painter(model, training, painter)) if training is not None else (painter,):
         try:
             with untouched(model), in_mode(model, training=one is not painter):
@@ -74,6 +82,11 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
             ) from error
     painter.settle()
     return Graph(painter, tuple(x.detach() for x in example), training)
+
+
+def in_pairs(example: Sequence[Tensor]) -> list[Tensor]:
+    """Two images where there is one: one would hide a batch axis that is mixed with others (size 1 fits everything)."""
+    return [x.expand(2, *x.shape[1:]) if x.dim() > 1 and x.shape[0] == 1 else x for x in example]
 
 
 class Painter(fx.Interpreter):
@@ -95,6 +108,10 @@ class Painter(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         self.node = n
         return super().run_node(n)
+
+    def inputs(self, tensors: Sequence[Tensor]) -> list[Paint]:
+        """Paint in place of the network's inputs, which stay as they are."""
+        return [Paint(torch.tensor(self.pinned("it is the network's input")).expand(x.shape)) for x in tensors]
 
     def several_nodes(self) -> bool:
         """Whether the current operation gets anything computed beside the tensor that it works on."""

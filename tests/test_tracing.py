@@ -452,6 +452,20 @@ def test_wrappers_are_refused(wrap: Callable, inner: str):
         pk.trace(wrap(Viewed()), torch.randn(1, 3, 8, 8))
 
 
+@pytest.mark.parametrize("name", ["a", "more.0"])
+def test_a_computed_weight_is_refused_until_it_is_a_plain_one(name: str):
+    model = nn.Sequential()
+    model.a, model.more = conv(3, 6), nn.Sequential(conv(6, 4), nn.Flatten(), nn.Linear(4 * 25, 3))
+    x = torch.randn(1, 3, 5, 5)
+    nn.utils.parametrizations.weight_norm(model.get_submodule(name))
+    with pytest.raises(TraceError, match=rf"'{name}' is parametrized: its 'weight' is computed") as refused:
+        pk.trace(model, x)
+    remedy = re.search(r"remove_parametrizations\((.*), 'weight'\) first", str(refused.value))
+    assert remedy and remedy[1] == f"model.get_submodule({name!r})"
+    nn.utils.parametrize.remove_parametrizations(model.get_submodule(name), "weight")
+    assert pk.trace(model, x).free() == ["a", "more.0"]
+
+
 @pytest.mark.parametrize(
     "layer, message",
     [
