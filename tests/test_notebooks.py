@@ -9,7 +9,8 @@ How an exercise is written, so that it reads well in Jupyter and folds in the bo
   in the answer and asserts without the dots. A text, if any, goes into its comments.
 
 A figure is a cell whose only output is the image, with caption, name and alternative text in its metadata:
-`"mystnb": {"figure": {"caption": "...", "name": "fig-..."}, "image": {"alt": "..."}}`.
+`"mystnb": {"figure": {"caption": "...", "name": "fig-..."}, "image": {"alt": "..."}}`. Beside these, `"data": [...]`
+names the tables of the ledger that it draws, for a link to their CSV files; `"data": []` if cells above compute it all.
 """
 
 import ast
@@ -24,7 +25,9 @@ import yaml
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import figure_data
 from execute import METADATA
+from prunekit.paper.settings import largest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -34,6 +37,8 @@ MOST_LINES = 60
 LEAST_ALT = 30  # characters; less cannot describe a figure
 MACHINE = re.compile(r"(?<![\w.:/])(/(home|Users|root|tmp|work|opt|mnt|var/folders|usr/local)/|[A-Za-z]:\\)")
 MYST = re.compile(r"\{[a-z][\w:-]*\}`|^(`{3,}|~{3,}|:{3,})\s*\{|^\([\w-]+\)=\s*$|^\+\+\+", re.MULTILINE)
+
+READERS = {"Ledger", "full_size", "largest", "measured"}  # what notebooks call to read the ledger
 
 Finding = Iterator[str]
 
@@ -99,6 +104,43 @@ def figures_described(notebook: NotebookNode) -> Finding:
         names.append(figure.get("name"))
     if len(set(names)) < len(names):
         yield f"two figures have one name: {names}"
+
+
+def readings(code: ast.AST, known: dict[str, set[str]]) -> set[str]:
+    """The calls that read the ledger for a piece of code: its own, and those behind the names that it uses."""
+    found: set[str] = set()
+    for node in ast.walk(code):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in READERS:
+            found.add(ast.unparse(node))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found |= known.get(node.id, set())
+    return found
+
+
+def behind_figures(notebook: NotebookNode) -> Iterator[tuple[NotebookNode, set[str]]]:
+    """The cells of figures, each with the calls that read the ledger for its last line."""
+    known: dict[str, set[str]] = {}
+    for cell in code_cells(notebook):
+        used: set[str] = set()
+        for statement in ast.parse(cell.source).body:
+            used = readings(statement, known)
+            stored = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            if isinstance(statement, ast.FunctionDef):
+                stored.add(statement.name)
+            known |= dict.fromkeys(stored, used)
+        if images(cell):
+            yield cell, used
+
+
+def figures_have_data(notebook: NotebookNode) -> Finding:
+    for cell, used in behind_figures(notebook):
+        names = cell.metadata.get(figure_data.KEY)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            yield f'{place(notebook, cell)}: no "data": [...] in the metadata of a figure'
+        elif used and not names:
+            yield f"{place(notebook, cell)}: the figure draws {', '.join(sorted(used))}, and its data names no table"
+        elif names and not used:
+            yield f"{place(notebook, cell)}: its data names {', '.join(names)}, and nothing reads them (see READERS)"
 
 
 def without_machine_paths(notebook: NotebookNode) -> Finding:
@@ -208,6 +250,7 @@ RULES: list[Callable[[NotebookNode], Finding]] = [
     executed,
     without_errors,
     figures_described,
+    figures_have_data,
     without_machine_paths,
     small,
     short_prose,
@@ -246,6 +289,17 @@ def test_figure_names_are_unique_in_the_book():
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_the_data_of_figures_are_the_tables_that_the_notebook_reads(path: Path):
+    """They exist, and where the notebook takes the largest setting with some tables, the links lead to the same."""
+    for cell, used in behind_figures(nbformat.read(path, as_version=4)):
+        found = figure_data.tables(cell.metadata[figure_data.KEY])
+        calls = [ast.parse(call, mode="eval").body for call in used if call.startswith("largest(")]
+        literal = [[x.value for x in call.args if isinstance(x, ast.Constant)] for call in calls]
+        literal = [names for call, names in zip(calls, literal, strict=True) if len(names) == len(call.args)]
+        assert {largest(*names).setting for names in literal} <= {setting for setting, _ in found}
+
+
 # The lint itself: a notebook that is right, and for each rule notebooks that are not.
 
 ALT = "A falling line from 0.9 at no pruning to 0.1 when 90% is cut."
@@ -257,7 +311,9 @@ def good() -> NotebookNode:
         new_markdown_cell("# A title\n\nIt costs $n$ operations, see [chapter 2](04_which_filters.ipynb)."),
         new_code_cell("1 + 1", outputs=[new_output("execute_result", {"text/plain": "2"}, execution_count=1)]),
         new_code_cell(
-            "plot()", metadata={"mystnb": figure}, outputs=[new_output("display_data", {"image/png": "AAAA"})]
+            "plot()",
+            metadata={"mystnb": figure, "data": []},
+            outputs=[new_output("display_data", {"image/png": "AAAA"})],
         ),
         new_markdown_cell("## Exercises"),
         new_markdown_cell("### Exercise 1: how many\n\nHow many stay?", metadata={"tags": ["exercise"]}),
@@ -296,6 +352,15 @@ def put(path: str, value: object) -> Callable[[list[NotebookNode]], object]:
     return change
 
 
+def both_cells(first: str, second: str) -> Callable[[list[NotebookNode]], object]:
+    """Set the source of the first code cell and of the figure's."""
+
+    def change(cells: list[NotebookNode]) -> None:
+        cells[1].source, cells[2].source = first, second
+
+    return change
+
+
 STDERR = new_output("stream", name="stderr", text="a warning")
 ERROR = new_output("error", ename="ValueError", evalue="", traceback=[])
 TEXT = new_output("stream", name="stdout", text="a line")
@@ -314,6 +379,16 @@ TEXT = new_output("stream", name="stdout", text="a line")
         (figures_described, put("2/metadata/mystnb/figure/name", "plot"), "no figure name"),
         (figures_described, lambda cells: cells[2].outputs.append(TEXT), "beside other output"),
         (figures_described, lambda cells: cells.append(cells[2]), "two figures have one name"),
+        (figures_have_data, lambda cells: cells[2].metadata.pop("data"), 'no "data": [...]'),
+        (figures_have_data, put("2/metadata/data", "demo"), 'no "data": [...]'),
+        (figures_have_data, put("2/metadata/data", ["demo"]), "nothing reads them"),
+        (figures_have_data, put("2/source", "plot(largest('demo'))"), "draws largest('demo'), and its data names no"),
+        (
+            figures_have_data,
+            both_cells("rows = Ledger().table('demo')\nmore = rows + 1", "plot(more)"),
+            "draws Ledger()",
+        ),
+        (figures_have_data, both_cells("def read():\n    return largest('demo')", "plot(read())"), "draws largest("),
         (without_machine_paths, put("1/source", "open('/home/someone/x.csv')"), "a path of a machine"),
         (without_machine_paths, put("1/outputs/0/data/text~1plain", "/tmp/x"), "a path of a machine"),
         (without_machine_paths, put("0/source", "# A title\n\nC:\\Users\\someone"), "a path of a machine"),
