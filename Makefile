@@ -19,10 +19,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book notebooks test lint bench-env lock clean
+.PHONY: help env book student notebooks test lint bench-env lock clean
 
 help:  ## print this list
 	@echo "make book       run the experiments on digits and every notebook, build the site in $(BUILD)/html"
+	@echo "make student    notebooks without solutions, and a zip of them, in $(BUILD)/student; BOOK=address for its links"
 	@echo "make test       check everything: style, types, tests, notebooks, site and its links"
 	@echo "make env        set up .venv; TORCH_INDEX= takes torch with CUDA, PYTHON=... another interpreter"
 	@echo "make notebooks  execute the notebooks in place, to commit them"
@@ -48,6 +49,9 @@ book: env
 	@$(BIN)/python book/scripts/experiments.py --to $(BUILD)/results $(EXPERIMENTS)
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --results $(BUILD)/results --to $(BUILD)/notebooks notebooks
 	@$(BIN)/python book/scripts/website.py --notebooks $(BUILD)/notebooks --results $(BUILD)/results --to . --started $(STARTED)
+
+student: env
+	@$(BIN)/python book/scripts/student.py $(if $(BOOK),--book $(BOOK)) --to $(BUILD)
 
 notebooks: env
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --in-place notebooks
