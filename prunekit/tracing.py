@@ -25,7 +25,15 @@ from .graph import Axis, Graph
 from .modes import in_mode
 from .operations import operations, same_operations, untouched
 from .paint import Colors, Paint, paints, shapes_of, squeezed
-from .rules import RULES, combine
+from .rules import changes, combine, rule_of
+
+REMEDIES = {  # by what torch.fx says
+    "control flow": "Control flow must not depend on values of tensors: move such a part into a module of its own and "
+    "trace the parts.",
+    "not installed as a submodule": "A module that has to be followed is an attribute of the network, made in "
+    "__init__.",
+    "Proxy": "A new tensor can depend on sizes of others if they make it, as in x.new_zeros(...).",
+}
 
 
 def trace(model: nn.Module, *example: Tensor) -> Graph:
@@ -57,9 +65,8 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
         training = operations(model, pairs, training=True)[0] if asked else nodes
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
-            f"The network cannot be followed: {error} {line_of(error)} Control flow must not depend on values of "
-            "tensors (move such a part into a module of its own and trace the parts), nor a new tensor on sizes of "
-            "others unless they make it, as in x.new_zeros(...)."
+            f"The network cannot be followed: {error} {line_of(error)} "
+            + next((remedy for part, remedy in REMEDIES.items() if part in str(error)), " ".join(REMEDIES.values()))
         ) from error
     if same_operations(nodes, training):
         training = None
@@ -140,18 +147,25 @@ class Painter(fx.Interpreter):
         self.at = name
         here = paints((args, kwargs))
         if not here:
+            if changes(kind) and isinstance(args[0], Tensor):  # the network's own, such as a running mean
+                args = (args[0].clone(), *args[1:])
             return operation(*args, **kwargs)
+        if kwargs.get("out") is not None:
+            raise TraceError(f"{name} writes into a tensor that is there, by out=: take what it returns instead.")
         for first in ("input", "tensors"):  # what torch calls the thing that an operation works on
             if first in kwargs:
                 args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
         if isinstance(kind, type) and issubclass(kind, tuple):  # a named tuple, as some networks return
             return operation(*args, **kwargs)
-        rule = RULES.get(kind) or RULES.get(f"{getattr(kind, '__module__', '')}.{name}")
+        rule = rule_of(kind, name)
         if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule is combine):
             return rule(self, operation, name, *args, **kwargs)
         for paint in here:
             self.freeze(paint, f"it passes through {name}, which prunekit does not know")
-        return self.like(shapes_of(operation, args, kwargs), name)
+        shapes = shapes_of(operation, args, kwargs)
+        if changes(kind) and isinstance(shapes, Tensor) and shapes.shape != here[0].colors.shape:
+            raise TraceError(f"{name} changes a tensor's shape in place: write x = x.{name[:-1]}(...) instead.")
+        return self.like(shapes, name)
 
     def like(self, shapes: Any, name: str) -> Any:
         """Frozen paint in the shapes of an operation's result."""
