@@ -53,8 +53,8 @@ def by_budget(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def regained(table: pd.DataFrame) -> Axes:
-    """Figure 2(c): for each layer cut alone, accuracy right after the cut and after retraining, a panel per rate.
+def regained(table: pd.DataFrame, after: str = "after retraining") -> Axes:
+    """Figure 2(c): each layer cut alone, accuracy right after the cut and after what `after` says, a panel per rate.
 
     `table` has the columns number, rate, before, after, baseline_correct (counts) and total. The grey line is the
     unpruned network. Returns the first panel.
@@ -63,10 +63,10 @@ def regained(table: pd.DataFrame) -> Axes:
     _, panels = plt.subplots(1, len(rates), sharey=True, squeeze=False)
     for ax, rate in zip(panels[0], rates, strict=True):
         rows = table[table["rate"] == rate]
-        before, after = (rows[column] / rows["total"] for column in ("before", "after"))
-        ax.vlines(rows["number"], before, after, color="0.7", zorder=1)
-        ax.plot(rows["number"], before, MARKS[1], color=GONE, fillstyle="none", label="after the cut")
-        ax.plot(rows["number"], after, MARKS[0], color=KEPT, label="after retraining")
+        low, high = (rows[column] / rows["total"] for column in ("before", "after"))
+        ax.vlines(rows["number"], low, high, color="0.7", zorder=1)
+        ax.plot(rows["number"], low, MARKS[1], color=GONE, fillstyle="none", label="after the cut")
+        ax.plot(rows["number"], high, MARKS[0], color=KEPT, label=after)
         ax.axhline((rows["baseline_correct"] / rows["total"]).iloc[0], color="0.5", linewidth=1, zorder=0)
         ax.set_title(f"{rate:.0%} of the filters removed", fontsize="medium")
         ax.set(xlabel="conv layer", ylim=(0, 1.02), xticks=sorted(rows["number"])[::2])

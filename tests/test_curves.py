@@ -52,6 +52,8 @@ def test_regained_joins_each_layer_before_and_after_in_the_panel_of_its_rate():
     for ax, before, after in ((half, [0.6, 0.8], [0.9, 0.9]), (most, [0.2, 0.4], [0.3, 0.6])):
         lines = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
         assert (lines["after the cut"], lines["after retraining"]) == (before, after)
+    labels = [line.get_label() for line in curves.regained(table, after="after a rest").figure.axes[0].get_lines()]
+    assert labels[:2] == ["after the cut", "after a rest"]
 
 
 def test_savings_lie_where_the_table_says_with_their_range():

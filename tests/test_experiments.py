@@ -20,6 +20,7 @@ from prunekit.paper.configurations import configuration
 from prunekit.paper.cutting_experiments import free_convs
 from prunekit.paper.experiments import perform
 from prunekit.paper.jobs import SPLITS, Job, Work, exact
+from prunekit.paper.noting_experiments import with_statistics
 from prunekit.paper.retraining_claims import CONTROLLED
 from prunekit.paper.retraining_experiments import epochs_of_a_layer
 from prunekit.paper.settings import IMAGES, SETTINGS, Setting, largest, setting
@@ -284,6 +285,28 @@ def test_greedy_and_independent(job):
     assert len(after) == 3 * 2 * 2 * 3 and set(after["epoch"]) == {0, 1, 2}
     shallow = set(nets.numbered(model).values())
     assert set(made.kept) == shallow, "all convs are cut"
+
+
+def test_statistics_noted_again_are_those_of_the_training_images_and_the_weights_stay(job):
+    together, alone = (job.ledger.table(name) for name in ("noted-vgg16", "alone-noted-vgg16"))
+    assert len(together) == 10 * 2 * 2 and len(alone) == 13 * 2 * 2
+    model, data = trained(job, "vgg16"), TINY.load()
+    base = job.ledger.table("baseline-vgg16").set_index("split")["correct"]
+    whole = together[together["rate"] == 0]
+    assert (whole["correct"] == whole["split"].map(base)).all()
+    swept = job.ledger.table("sensitivity-vgg16").set_index(["layer", "rate", "split"])["correct"]
+    assert (alone["correct"] == [swept[row.layer, row.rate, row.split] for row in alone.itertuples()]).all()
+
+    row = alone[(alone["number"] == 2) & (alone["rate"] == 0.5) & (alone["split"] == "test")].iloc[0]
+    small = prune(model, plan(trace(model, TINY.example()), {row["layer"]: 0.5}))
+    fresh = with_statistics(job, small)
+    assert all(torch.equal(a, b) for a, b in zip(small.parameters(), fresh.parameters(), strict=True))
+    assert evaluate(fresh, Batches(data.test), exact()).correct == row["noted"]
+    ((x, _),) = Batches(data.train)  # one batch, so the first BN has noted its mean and variance
+    maps = small.get_submodule("features.0")(x)
+    bn = fresh.get_submodule("features.1")
+    torch.testing.assert_close(bn.running_mean, maps.mean((0, 2, 3)).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(bn.running_var, maps.var((0, 2, 3)).detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_layer_by_layer_goes_through_the_layers_of_the_configuration(job):

@@ -79,3 +79,25 @@ def test_one_shot_stands_beside_layer_by_layer(ledger):
     assert (row["network"], row["seed"], row["one_shot_epochs"], row["iterative_epochs"]) == ("VGG-16-A", 0, 2, 5)
     assert (row["one_shot"], row["iterative"], row["difference"]) == pytest.approx((92, 93, -1))
     assert row["low"] < -1 < row["high"]
+
+
+def test_without_training_each_layer_alone_and_all_together(ledger):
+    def put_noted(name: str, **what) -> None:
+        key = ["network", "seed", "split", *what]
+        with ledger.run(command="made up") as run:
+            for seed, split, more in ((0, "test", 0), (0, "validation", 1), (1, "test", 2)):
+                counts = {"correct": 100 + more, "noted": 800 + more, "total": 1_000}
+                ledger.add(name, [{"network": "net", "seed": seed, "split": split} | what | counts], key, run)
+
+    for rate in (0.0, 0.5):
+        for strategy in ("independent", "greedy"):
+            put_noted("noted-vgg16", strategy=strategy, rate=rate)
+    put_noted("alone-noted-vgg16", layer="features.3", number=2, rate=0.9)
+    (row,) = recovery.alone_noted(ledger).to_dict("records")
+    assert row == {"number": 2, "rate": 0.9, "before": 100, "after": 800, "total": 1_000, "baseline_correct": 100}
+    table = recovery.together_noted(ledger)
+    assert len(table) == 8 and table["marked"].all()
+    found = table.groupby(["panel", "line"])[["rate", "correct"]].agg(list).T.to_dict()
+    for panel in ("independent", "greedy"):
+        assert found[panel, "as cut"] == {"rate": [0.0, 0.5], "correct": [100, 100]}
+        assert found[panel, "statistics noted again"] == {"rate": [0.0, 0.5], "correct": [800, 800]}

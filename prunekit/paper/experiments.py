@@ -7,6 +7,7 @@ from ..errors import PrunekitError, nearest
 from ..ledger import Ledger
 from .cutting_experiments import activations, criteria, ranking, sensitivity
 from .jobs import Job, Part, Parts
+from .noting_experiments import noted
 from .retraining_experiments import greedy, layer_by_layer, retrained_sensitivity
 from .settings import setting
 from .shortcut_experiments import projections
@@ -62,6 +63,9 @@ EXPERIMENTS: dict[str, Experiment] = {
             wall_clock("vgg16-a", "resnet56-b", "resnet110-b"),
         ),
         Experiment("greedy-vgg16", "VGG-16: independent against greedy", "Figure 3", greedy("vgg16")),
+        Experiment(
+            "noted-vgg16", "VGG-16 cut, with BN's statistics noted again", "After Li et al. (2020)", noted("vgg16")
+        ),
         Experiment(
             "iterative-resnet56-b", "ResNet-56-B layer by layer, beside one-shot", "Section 3.4",
             layer_by_layer("resnet56-b", times=3),

@@ -1,4 +1,4 @@
-"""What retraining regains, as tables for the book: by epoch, layer by layer, and one-shot beside iterative."""
+"""What is regained after a cut, as tables for the book: by retraining, at once or layer by layer, and without any."""
 
 import pandas as pd
 
@@ -55,6 +55,30 @@ def alone(ledger: Ledger) -> pd.DataFrame:
     ends = rows.groupby(["number", "rate", "filters", "kept", "total"])["correct"].agg(before="first", after="last")
     whole = on_test(ledger.table("baseline-vgg16")).set_index("seed")["correct"]
     return ends.reset_index().assign(baseline_correct=whole[rows["seed"].min()])
+
+
+def alone_noted(ledger: Ledger) -> pd.DataFrame:
+    """The same without training: right `before` and `after` BN's statistics are noted again; the first seed.
+
+    Columns: number, rate, before, after, baseline_correct (counts), total.
+    """
+    rows, whole = (on_test(ledger.table(name)) for name in ("alone-noted-vgg16", "noted-vgg16"))
+    seed = rows["seed"].min()
+    (unpruned,) = whole[(whole["seed"] == seed) & (whole["rate"] == 0)]["correct"].unique()
+    rows = rows[rows["seed"] == seed].rename(columns={"correct": "before", "noted": "after"})
+    return rows[["number", "rate", "before", "after", "total"]].assign(baseline_correct=unpruned).reset_index(drop=True)
+
+
+def together_noted(ledger: Ledger) -> pd.DataFrame:
+    """All convs cut at one rate, as cut and with BN's statistics noted again, for `panels.panels`; the first seed.
+
+    Columns: panel (the strategy), line, marked, rate (0 is no cut), correct, total.
+    """
+    rows = on_test(ledger.table("noted-vgg16"))
+    rows = rows[rows["seed"] == rows["seed"].min()].rename(columns={"strategy": "panel"})
+    lines = {"statistics noted again": "noted", "as cut": "correct"}
+    parts = [rows[["panel", "rate", "total"]].assign(line=line, correct=rows[of]) for line, of in lines.items()]
+    return pd.concat(parts, ignore_index=True).assign(marked=True)
 
 
 def one_shot_beside(ledger: Ledger) -> pd.DataFrame:
