@@ -1,6 +1,7 @@
 """The quizzes as built: their structure, and their answers computed a second time, by cutting real networks."""
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import prunekit as pk
+from prunekit.confidence import summary
 from prunekit.paper.configurations import build
 
 FEWEST, MOST = 8, 12  # questions of a quiz
@@ -168,6 +170,28 @@ def same_compute() -> float:
     return 164 * multiply_adds(pk.nets.vgg16().eval(), x) / multiply_adds(build("vgg16-a").eval(), x)
 
 
+def rate_of_a_chain() -> int:
+    """Of all whole percentages, the rate that leaves the share nearest to 64% of a conv between two others."""
+    network, graph = chain(*(nn.Conv2d(100, 100, 1) for _ in range(3)), image=(100, 2, 2))
+    whole = pk.cost(network, torch.zeros(1, 100, 2, 2).double())["macs"][1]
+    left = {p: pk.cost_of(graph, pk.plan(graph, {"0": p / 100, "1": p / 100}))["macs"][1] for p in range(1, 60)}
+    return min(left, key=lambda p: abs(left[p] / whole - 0.64))
+
+
+def calibration_error() -> float:
+    sure, right = torch.tensor([0.7] * 200 + [0.9] * 800), torch.ones(1000)
+    right[:80] = right[200:240] = 0  # 60% of 200 and 95% of 800 are right
+    logits = torch.stack([sure.log(), (1 - sure).log()], dim=1)
+    return 100 * summary(logits, (1 - right).long())["ece"]
+
+
+def cheapest_cuts() -> str:
+    cuts = {"A": (30, 9), "B": (20, 4), "C": (15, 6)}
+    sets = [names for n in range(1, 4) for names in combinations(cuts, n) if sum(cuts[c][0] for c in names) >= 30]
+    best = min(sets, key=lambda names: sum(cuts[c][1] for c in names))
+    return " and ".join(best) + (" alone." if len(best) == 1 else ".")
+
+
 def smallest_norm() -> str:
     weights = torch.tensor([[3.0, -3, 2, -2], [1, 1, -1, 1], [2, 2, 2, 2]])[:, :, None, None]
     return "ABC"[int(pk.criteria.l1(weights).argmin())] + "."
@@ -194,8 +218,14 @@ NUMBERS: dict[str, Callable[[], Any]] = {
     "How far a tie reaches": reach_of_a_tie,
     "From scratch on the same compute": same_compute,
     "Seconds and multiply-adds": lambda: 100 - (40 + 60 / 2),
+    "One rate for all": rate_of_a_chain,
+    "How far off is confidence": calibration_error,
 }
-WORDS: dict[str, Callable[[], str]] = {"Which filter goes": smallest_norm, "Independent and greedy": greedy_choice}
+WORDS: dict[str, Callable[[], str]] = {
+    "Which filter goes": smallest_norm,
+    "Independent and greedy": greedy_choice,
+    "Three cuts and a budget": cheapest_cuts,
+}
 
 
 def test_every_number_is_computed_again(quizzes: dict[str, list[Tag]]):
