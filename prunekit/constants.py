@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from . import layers, rules
 from .layers import READERS
-from .rules import RULES
+from .rules import rule_of
 
 
 @dataclass
@@ -121,8 +121,7 @@ def apply(kind: Any, operation: Callable, args: tuple, kwargs: dict) -> Any:
     for first in ("input", "tensors"):
         if first in kwargs:
             args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
-    painted = RULES.get(kind) or RULES.get(f"{getattr(kind, '__module__', '')}.{getattr(kind, '__name__', '')}")
-    rule = SPREADS.get(painted)
+    rule = SPREADS.get(rule_of(kind, getattr(kind, "__name__", "")))
     if rule is not None and args:
         return rule(operation, *args, **kwargs)
     for value in here:  # it may even have been changed in place
@@ -216,8 +215,8 @@ def mean(operation: Callable, x: Value, *args, **kwargs) -> Value:
     return Value(operation(x.numbers, *args, **kwargs), varies)
 
 
-def sizes(operation: Callable, x: Value, *args, **kwargs) -> Any:
-    return operation(x.numbers, *args, **kwargs)
+def sizes(operation: Callable, x: Any, *args, **kwargs) -> Any:
+    return operation(x.numbers if is_value(x) else x, *args, **kwargs)  # a result among several goes by its name
 
 
 SPREADS: dict[Any, Callable] = {  # by what the operation does to paint

@@ -244,11 +244,11 @@ def parameter(p: "Painter", name: str, x: Paint, tensor: Tensor) -> Paint:
     if tensor._base is not None and tensor._base.numel() == tensor.numel() == max(tensor._base.shape):
         own = tensor._base  # a list of numbers in another shape, such as scale.reshape(1, -1, 1, 1)
         axes = [own.shape.index(own.numel())] * tensor.dim()
+    if not spread and not varying:
+        return Paint(x.colors.expand(shape))
     if spread or len(varying) > 1 or id(own) not in p.names:
         p.freeze(x, f"{name} combines it with a tensor of the network's own")
         return p.like(torch.empty(shape, device="meta"), name)
-    if not varying:
-        return Paint(x.colors.expand(shape))
     (d,) = varying
     colors = p.per_channel(x, d - before)
     p.remember(own, axes[d - before_tensor], "carries", colors)

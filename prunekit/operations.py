@@ -8,9 +8,55 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx import proxy
 from torch.fx.node import map_arg
+from torch.utils._pytree import tree_leaves
 
-from .paint import shapes_of
+from .paint import shapes_of, without_content
+from .rules import AUGMENTED
+
+
+class Followed(fx.Proxy):
+    """What stands for a value while a forward is written down.
+
+    fx takes `a += b` for `a = a + b`, which leaves everything else that looks at the memory of `a` as it was, and knows
+    no `a[i] = b`. Here both are written down as what they are: operations that change `a`.
+    """
+
+    tracer: "Tracer"
+
+    def __getattr__(self, name: str) -> "Attribute":
+        return Attribute(self, name)  # type: ignore[arg-type]
+
+    def __setitem__(self, where: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, where, value), {})
+
+    def __index__(self) -> int:
+        value = self.tracer.measured(self)
+        if not isinstance(value, int):
+            raise TypeError("A number that comes from the values of tensors decides how the forward goes on.")
+        return value
+
+    def __int__(self) -> int:
+        value = self.tracer.measured(self)
+        return int(value) if isinstance(value, float) else self.__index__()
+
+    def __len__(self) -> int:
+        value = self.tracer.measured(self)
+        return len(value) if isinstance(value, tuple | list) else super().__len__()  # of a tensor, images may follow
+
+
+class Attribute(proxy.Attribute, Followed):
+    """`x.shape`, or the method of `x.view(...)`, until it is known which of the two it is."""
+
+
+def in_place(operation: Callable) -> Callable[[Followed, Any], fx.Proxy]:
+    """The method behind an operator like `+=`."""
+    return lambda a, b: a.tracer.create_proxy("call_function", operation, (a, b), {})
+
+
+for _operation in AUGMENTED:
+    setattr(Followed, f"__{_operation.__name__}__", in_place(_operation))
 
 
 class Tracer(fx.Tracer):
@@ -26,10 +72,25 @@ class Tracer(fx.Tracer):
         self.known: dict[fx.Node, Any] = {}
         self.measuring = False  # while it is, calls are carried out, not written down
 
+    def proxy(self, node: fx.Node) -> Followed:
+        return Followed(node, self)
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        """Inputs that are not in the example have their defaults, so that `if mask is not None` is decided."""
+        forward, taken = super().create_args_for_root(*args, **kwargs)
+        for place, value in enumerate(taken):
+            if place > len(self.inputs) and value.node.args:  # the first is the network itself
+                (taken[place],) = value.node.args
+                self.graph.erase_node(value.node)
+        return forward, taken
+
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         self.asked |= attr == "training"
         if self.measuring:
             return attr_val
+        self.proxy_buffer_attributes = isinstance(attr_val, Tensor) and attr_val.is_floating_point()
+        if isinstance(attr_val, Tensor) and not attr_val.is_floating_point():
+            return attr_val.clone()  # a counter, say, that the forward may count on, or an index to look things up by
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -37,7 +98,8 @@ class Tracer(fx.Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.measured(obj)
-        return bool(value) if isinstance(value, bool | int | float) else super().to_bool(obj)
+        known = isinstance(value, bool | int | float) or (isinstance(value, Tensor) and not value.is_meta)
+        return bool(value) if known else super().to_bool(obj)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         value = self.measured(obj)
@@ -56,7 +118,7 @@ class Tracer(fx.Tracer):
             self.measuring = False
 
     def value(self, wanted: fx.Node) -> Any:
-        """What an operation gives for the example: a number, or a tensor without content."""
+        """What an operation gives for the example: a number, or a tensor, which has content if no input has a part."""
         for node in self.graph.nodes:
             if node not in self.known:
                 self.known[node] = self.carried_out(node)
@@ -69,14 +131,19 @@ class Tracer(fx.Tracer):
         match node.op:
             case "placeholder":
                 place = [n for n in self.graph.nodes if n.op == "placeholder"].index(node)
-                return self.inputs[place] if place < len(self.inputs) else (args[0] if args else None)
+                return self.inputs[place].to("meta") if place < len(self.inputs) else None
             case "get_attr":
-                return operator.attrgetter(str(node.target))(self.root)
+                tensor = operator.attrgetter(str(node.target))(self.root)
+                return without_content(tensor) if isinstance(tensor, nn.Parameter) else tensor.clone()
             case "call_module":
                 return shapes_of(self.root.get_submodule(str(node.target)), args, kwargs)
             case "call_method":
-                return shapes_of(operator.methodcaller(str(node.target), *args[1:], **kwargs), args[:1], {})
-        return shapes_of(node.target, args, kwargs)  # type: ignore[arg-type]
+                operation: Any = operator.methodcaller(str(node.target), *args[1:], **kwargs)
+                args, kwargs = args[:1], {}
+            case _:
+                operation = node.target
+        real = not any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs)))
+        return operation(*args, **kwargs) if real else shapes_of(operation, args, kwargs)
 
 
 def operations(model: nn.Module, inputs: Sequence[Tensor], training: bool) -> tuple[fx.Graph, bool]:
@@ -110,7 +177,7 @@ def same_operations(a: fx.Graph, b: fx.Graph) -> bool:
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Whatever a forward sets or draws in this context, the model's attributes and the random numbers are as before."""
-    attributes = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
+    attributes = [(d, dict(d)) for module in model.modules() for d in (module._buffers, module.__dict__)]
     try:
         with torch.random.fork_rng(devices=[]):
             yield

@@ -28,7 +28,8 @@ POOLS = (
     nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d,
     nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
     F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
-    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.interpolate,
+    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
+    F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d, F.interpolate,
 )  # fmt: skip
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh,
@@ -37,22 +38,24 @@ ELEMENTWISE = (
     F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.dropout, F.dropout2d,
     F.dropout1d, F.dropout3d, F.celu, F.softsign, torch.sign, torch.sqrt, torch.square,
     "torchvision.ops.stochastic_depth.stochastic_depth",
-    torch.relu, torch.relu_, torch.tanh, torch.abs, torch.neg, operator.neg,
-    "relu", "relu_", "tanh", "abs", "neg", "sign", "sqrt", "square", "contiguous", "clone", "detach",
-    "float", "half", "bfloat16", "double", "to", "type_as",
+    torch.relu, torch.relu_, "zero_", torch.tanh, torch.abs, torch.neg, operator.neg,
+    "relu", "tanh", "abs", "neg", "sign", "sqrt", "square", "contiguous", "clone", "detach",
+    operator.invert, torch.logical_not, "logical_not", "float", "half", "bfloat16", "double", "to", "type_as",
     nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid, F.sigmoid, F.hardsigmoid, F.softplus, F.logsigmoid,
     nn.Hardtanh, nn.Threshold, F.hardtanh, F.threshold,
     torch.clamp, torch.sigmoid, torch.exp, torch.cos, torch.log, torch.reciprocal, torch.rsqrt,
-    "clamp", "sigmoid", "sigmoid_", "exp", "cos", "log", "reciprocal", "rsqrt",
+    "clamp", "sigmoid", "exp", "cos", "log", "reciprocal", "rsqrt",
 )  # fmt: skip
-SUMS = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_")
+SUMS = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "sub")
 PRODUCTS = (
     operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div,
-    "mul", "mul_", "div", "div_",
+    "mul", "div",
 )  # fmt: skip
 PAIRS = (
-    operator.pow, torch.pow, torch.maximum, torch.minimum, "pow", "maximum", "minimum",
+    operator.pow, operator.ipow, torch.pow, torch.maximum, torch.minimum, "pow", "maximum", "minimum",
     operator.gt, operator.lt, operator.ge, operator.le, torch.gt, torch.lt, torch.ge, torch.le, "gt", "lt", "ge", "le",
+    "copy_", "fill_", operator.eq, operator.ne, torch.eq, torch.ne, "eq", "ne",
+    operator.and_, operator.or_, torch.logical_and, torch.logical_or, "logical_and", "logical_or",
 )  # fmt: skip
 SIZES = ("size", "dim", "numel", "nelement", "ndimension")
 
@@ -187,9 +190,15 @@ def index(p: "Painter", operation: Callable, name: str, x: Any, where: Any) -> A
     """A part of a map keeps its color. A part of the maps can be followed if it is one of several of one size."""
     if not isinstance(x, Paint):  # a tuple of paints
         return operation(x, where)
+    if paints(where):
+        raise TraceError(f"{name} picks elements by their values, and how many is not known: use torch.where instead.")
     colors = operation(x.colors, where)
     whole = where if isinstance(where, tuple) else (where,)
     slices = [s for s in whole if s is not Ellipsis]
+    if any(isinstance(s, list | Tensor) for s in whole):
+        aligned = all(isinstance(s, slice | int | list) or getattr(s, "ndim", 0) == 1 for s in whole)
+        if not aligned or any(isinstance(s, list | Tensor) and varies(x.colors, d) for d, s in enumerate(whole)):
+            p.freeze(x, f"{name} takes a fixed part of the maps")  # or all of them, in a fixed order
     same = colors.dim() == x.colors.dim() and all(isinstance(s, slice) for s in slices)
     axes = [d for d in range(x.colors.dim()) if same and colors.shape[d] < x.colors.shape[d] and varies(x.colors, d)]
     if len(axes) != 1 or not colors.numel():
@@ -272,6 +281,16 @@ def where(p: "Painter", operation: Callable, name: str, condition: Any, a: Any, 
     return combine(p, operation, name, condition, combine(p, operation, name, a, b) if paints((a, b)) else a)
 
 
+def assign(p: "Painter", operation: Callable, name: str, x: Paint, where: Any, value: Any) -> None:
+    """`x[where] = value`: what is written becomes one with what was there, whose colors all views of `x` share."""
+    if not paints(where):
+        combine(p, operation, name, index(p, operator.getitem, name, x, where), value)
+    elif isinstance(where, Paint) and where.colors.shape == x.colors.shape and not isinstance(value, Paint | Tensor):
+        meet(p, name, x, where)
+    else:
+        raise TraceError(f"{name} writes where values of tensors say: use torch.where instead.")
+
+
 def meet(p: "Painter", name: str, a: Paint, b: Paint) -> Paint:
     """Unite the colors of `a` and `b` element by element.
 
@@ -298,7 +317,10 @@ def sizes(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kw
 
 def attribute(p: "Painter", operation: Callable, name: str, x: Paint, which: str, *default) -> Any:
     """`x.shape` and the like."""
-    return getattr(torch.empty(x.colors.shape, device="meta"), which, *default)
+    if isinstance(x, tuple):  # several results, by name
+        return getattr(x, which, *default)
+    value = getattr(torch.empty(x.colors.shape, device="meta"), which, *default)
+    return Paint(getattr(x.colors, which)) if isinstance(value, Tensor) else value  # as `x.data` and `x.mT` are
 
 
 def mean(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
@@ -314,6 +336,20 @@ def mean(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwa
     for d in dims:
         narrow = narrow.narrow(d, 0, 1)
     return Paint(narrow.reshape(out.shape))
+
+
+def extreme(p: "Painter", operation: Callable, name: str, x: Paint, other: Any = None, *args, **kwargs) -> Any:
+    """torch.max and torch.min: of two tensors, of all elements, or along an axis, where they return the places too."""
+    other = kwargs.pop("other", kwargs.pop("dim", other))
+    if isinstance(other, Paint | Tensor):
+        return combine(p, operation, name, x, other)
+    found = mean(p, torch.amax, name, x, *(() if other is None else (other,)), *args, **kwargs)
+    return found if other is None else torch.return_types.max((found, found))
+
+
+def deviation(p: "Painter", operation: Callable, name: str, x: Paint, dim: Any = None, *args, **kwargs) -> Any:
+    """Variances and standard deviations, where a first `True` or `False` is no axis."""
+    return mean(p, torch.amax, name, x) if isinstance(dim, bool) else mean(p, operation, name, x, dim, *args, **kwargs)
 
 
 def softmax(p: "Painter", operation: Any, name: str, x: Paint, dim: int | None = None, *args, **kwargs) -> Paint:
@@ -353,9 +389,33 @@ RULES: dict[Any, Callable] = {
     F.pad: pad,
     **dict.fromkeys((*SUMS, *PRODUCTS, *PAIRS), combine),
     torch.where: where,
+    **dict.fromkeys((torch.masked_fill, "masked_fill", "where"), where),
+    operator.setitem: assign,
+    **dict.fromkeys((torch.max, torch.min, "max", "min"), extreme),
+    **dict.fromkeys((torch.std, torch.var, "std", "var"), deviation),
     **dict.fromkeys((torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "amax", "amin"), mean),
     **dict.fromkeys((nn.Softmax, nn.LogSoftmax, F.softmax, F.log_softmax, torch.softmax, "softmax"), softmax),
     **dict.fromkeys((torch.log_softmax, "log_softmax"), softmax),
     **dict.fromkeys(SIZES, sizes),
     getattr: attribute,
 }
+AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
+
+
+def changes(kind: Any) -> bool:
+    """Whether an operation, known by its `kind` as in `rule_of`, changes its first argument in place."""
+    method = isinstance(kind, str) and kind.endswith("_") and not kind.endswith("__")
+    return method or kind in (*AUGMENTED, operator.setitem)
+
+
+def rule_of(kind: Any, name: str) -> Callable | None:
+    """What an operation does to paint, if that is known: `kind` is a module's class, a function, or a method's name.
+
+    What changes a tensor in place needs no rule of its own where every element stays in its place: whatever the tensor
+    meets, their colors become one, and so they do for all that look at it.
+    """
+    rule = RULES.get(kind) or RULES.get(f"{getattr(kind, '__module__', '')}.{name}")
+    if rule is None and changes(kind):
+        rule = RULES.get(kind[:-1])
+        return rule if rule in (through, combine, where) else None
+    return rule

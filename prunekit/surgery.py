@@ -208,7 +208,8 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
         if a.shape != b.shape or not (a - b).abs().max() <= tolerance * scale:
             raise SurgeryError(
                 "The pruned network computes something else than the masked one, so nothing was cut. Either a size is "
-                "written into the forward as a number, or the network's own output is not finite."
+                "written into the forward as a number, or it computes with the number of its maps, as in "
+                "x / x.size(1), or the network's own output is not finite."
             )
 
 
@@ -217,7 +218,8 @@ def outputs(model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            return [t for t in tree_leaves(model(*inputs)) if isinstance(t, Tensor) and t.is_floating_point()]
+            out = model(*(x.clone() for x in inputs))  # which a forward may change in place
+            return [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point()]
     except Exception as error:  # whatever a forward may raise
         raise SurgeryError(
             f"The pruned network does not run: {error} {line_of(error)} A size seems to be written into the forward; "

@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from users_nets import USERS, conv
 
 import prunekit as pk
-
-
-def conv(inputs: int, filters: int, kernel: int = 3, **options) -> nn.Conv2d:
-    return nn.Conv2d(inputs, filters, kernel, padding=kernel // 2, **options)
 
 
 class Gray(nn.Module):
@@ -688,7 +685,7 @@ PAPER: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = 
     "resnet20 projection": (lambda: pk.nets.resnet20("projection", width=1 / 4), ((1, 3, 32, 32),)),
 }
 DRAWN = {f"drawn {seed}": (partial(Drawn, seed), ((1, 3, 8, 8),)) for seed in range(20)}
-ALL = PAPER | ODD | DIVIDED
+ALL = PAPER | ODD | DIVIDED | USERS
 
 
 def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Any, list[Tensor]]:

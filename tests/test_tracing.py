@@ -12,6 +12,7 @@ import torch
 from odd_nets import ALL, DIVIDED, DRAWN, ODD, PAPER, Depthwise, Tied, Viewed, conv, depthwise, made, probe
 from torch import Tensor, nn
 from torch.nn import functional as F
+from users_nets import USERS
 
 import prunekit as pk
 from prunekit.errors import PlanError, TraceError
@@ -61,6 +62,21 @@ FREE = {
     "auxiliary": ["a", "b"],
     "scales": ["a"],
     "selected": ["c"],
+    "added in place": ["before", "c"],
+    "scaled in place": ["c"],
+    "halves in place": ["c"],
+    "pixels in place": ["a", "c"],
+    "maps in place": ["c"],
+    "u-net": ["down.0", "middle", "up", "out"],
+    "pyramid": ["down.0", "down.1", "down.2"],
+    "cell": [],
+    "attention block": ["b"],
+    "attention along": ["b"],
+    "maxout": ["a", "b", "c"],
+    "coordinates": ["a", "b"],
+    "attending": ["b"],
+    "optional": [],
+    "mixer": [],
 }
 UNITS = {  # of how many filters each
     ("grouped", "a"): [2, 2],
@@ -82,6 +98,11 @@ UNITS = {  # of how many filters each
     ("shuffled", "outer.1"): [2, 2],
     ("pixel shuffled", "a"): [4, 4],
     ("selected", "weigh"): [2] * 6,
+    ("halves in place", "a"): [2] * 3,
+    ("halves in place", "b"): [2] * 3,
+    ("cell", "gates"): [3] * 4,
+    ("maxout", "a"): [2] * 4,
+    ("maxout", "b"): [2] * 3,
 }
 FROZEN = {
     ("sliced", "a"): "takes a fixed part of the maps",
@@ -93,6 +114,20 @@ FROZEN = {
     ("padded fixed", "b"): "pad pads a fixed number of maps",
     ("group normed", "c"): "whole normalizes over several maps",
     ("pixel shuffled", "b"): "all filters of this layer go together",
+    ("scaled in place", "gate"): "imul spreads it over several maps",
+    ("maps in place", "a"): "setitem takes a fixed part of the maps",
+    ("maps in place", "b"): "setitem takes a fixed part of the maps",  # which one layer reads as well
+    ("attention block", "a"): "max mixes maps",
+    ("attention block", "inner.3"): "max mixes maps",
+    ("attention block", "pixels"): "mul spreads it over several maps",
+    ("attention along", "a"): "all filters of this layer go together",
+    ("attention along", "along"): "all filters of this layer go together",
+    ("attending", "query"): "it passes through bmm",
+    ("attending", "key"): "it passes through bmm",
+    ("attending", "value"): "it passes through matmul",
+    ("mixer", "patches"): "all filters of this layer go together",
+    ("mixer", "across.2"): "all filters of this layer go together",
+    ("mixer", "within.2"): "norm mixes maps",
 }
 
 
@@ -129,7 +164,7 @@ def test_each_frozen_filter_has_its_reason(name: str):
     assert {layer for layer, _ in filters(graph, frozen=True)} >= {layer for n, layer in FROZEN if n == name}
 
 
-@pytest.mark.parametrize("name", DIVIDED)
+@pytest.mark.parametrize("name", DIVIDED | USERS)
 def test_filters_that_go_together(name: str):
     """Groups, parts and shuffles tie filters of one layer, and not more than they must."""
     _, _, graph = traced(name)

@@ -159,7 +159,7 @@ def test_one_large_batch_only_where_that_is_right(network: type[Ways], stacked: 
 
 
 class AddedThrough(Ways):
-    """torch.fx takes `+=` for an addition like any other, and the view would stay as it was."""
+    """A view of what `+=` changes, which a hand-made sum would leave as it was."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.b(F.relu(self.bn(self.a(x)))).mean((2, 3))
@@ -168,10 +168,16 @@ class AddedThrough(Ways):
         return self.fc(view)
 
 
+def test_a_sum_in_place_changes_what_a_view_shows():
+    torch.manual_seed(0)
+    agree(AddedThrough().double().eval(), torch.randn(5, 3, 8, 8, dtype=torch.float64), "a")
+
+
 def test_a_graph_that_is_not_the_network_is_refused():
-    x = torch.randn(1, 3, 8, 8)
-    with pytest.raises(TraceError, match=r"something else than its forward.*write `.add_\(\)` there"):
-        Walker(pk.trace(AddedThrough().eval(), x))
+    model = Ways().eval()
+    model.register_forward_hook(lambda module, args, out: 2 * out)
+    with pytest.raises(TraceError, match=r"something else than its forward.*hooks on the network itself"):
+        Walker(pk.trace(model, torch.randn(1, 3, 8, 8)))
 
 
 def test_a_hook_on_the_reader_is_obeyed():

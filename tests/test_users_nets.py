@@ -1,0 +1,221 @@
+"""What users write: what changes in place is followed or refused, and nothing of theirs is changed on the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from odd_nets import agree, randomize
+from torch import Tensor, nn
+from torch.nn import functional as F
+from users_nets import Three, conv
+
+import prunekit as pk
+from prunekit.errors import SurgeryError, TraceError
+
+X = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+class Between(Three):
+    """Something is done to the maps of `a` before `c` reads them."""
+
+    def __init__(self, between: Callable[["Between", Tensor], Tensor]):
+        super().__init__()
+        self.between = between
+        self.register_buffer("order", torch.tensor([5, 3, 1, 4, 2, 0]))
+        self.register_buffer("flag", torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer(self.between(self, self.a(x)))
+
+
+def between(what: Callable[[Any, Tensor], Tensor]) -> Between:
+    torch.manual_seed(0)
+    return randomize(Between(what).double().eval())
+
+
+def cut(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The pruned network and the masked one, without half of the filters of `a`."""
+    graph = pk.trace(model, X)
+    plan = pk.plan(graph, {"a": 0.5})
+    return pk.prune(model, plan), pk.mask(model, plan)
+
+
+FOLLOWED: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "a method": lambda m, a: a.add_(1).sub_(2).div_(3).relu_(),
+    "a function": lambda m, a: torch.relu_(F.relu(a, inplace=True)),
+    "written over by one value": lambda m, a: (a[:, :, 2:4].fill_(0.5), a)[1],
+    "rows by a list": lambda m, a: a[:, :, [0, 2, 5]],
+    "where as a method": lambda m, a: a.where(a > 0, 0.1 * a),
+    "a mask of pixels": lambda m, a: a.masked_fill(torch.ones(8, 8).tril() == 0, 0.0),
+    "a mask of values": lambda m, a: a.masked_fill((a > 1) | ~(a > -1), 0.0),
+    "extremes by name": lambda m, a: (a.max(dim=3).values + torch.min(a, 2)[0]).unsqueeze(-1),
+    "how many axes": lambda m, a: a.view(*a.shape[: len(a.shape) - 2], -1).view(*a.shape),
+    "a loop over axes": lambda m, a: sum((a.flip(d) for d in range(2, a.ndim)), a),
+    "an attribute": lambda m, a: a.data.mT,
+    "a number of the network's own": lambda m, a: a * 2 if m.flag > 0.5 and m.flag.item() == 1 else a[:, :1],
+    "random factors": lambda m, a: a * (torch.rand(len(X), 1, 1, 1, dtype=a.dtype) > -1),
+    "spread": lambda m, a: a / (a.std((2, 3), keepdim=True) + a.var(dim=(2, 3), keepdim=True) + 1),
+}
+PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
+    "maps in a fixed order": (lambda m, a: a[:, m.order], "getitem takes a fixed part of the maps"),
+    "maps in a listed order": (lambda m, a: a[:, [5, 4, 3, 2, 1, 0]], "getitem takes a fixed part of the maps"),
+    "one map after another": (
+        lambda m, a: torch.cat([a[:, i : i + 1] * i for i in range(a.size(1))], 1),
+        "getitem takes a fixed part of the maps",
+    ),
+    "a number of maps, rounded": (
+        lambda m, a: torch.cat([a[:, : int(a.size(1) * 0.5)], a[:, 3:]], 1),
+        "getitem takes a fixed part of the maps",
+    ),
+    "into zeros": (
+        lambda m, a: (z := a.new_zeros(a.shape), z.__setitem__(slice(None), a))[0],
+        "it comes from new_zeros",
+    ),
+    "all elements": (lambda m, a: a / torch.std(a, True) + a.max(), "mixes maps"),
+    "not known": (lambda m, a: a.cumsum_(1), "it passes through cumsum_"),
+}
+REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
+    "out": (lambda m, a: torch.add(a, 1, out=a), r"add writes into a tensor that is there, by out=: take what it ret"),
+    "another shape": (lambda m, a: a.transpose_(1, 2), r"transpose_ changes a tensor's shape in place: write x = x.tr"),
+    "elements by value": (lambda m, a: a[a > 0].mean() + a, r"getitem picks elements by their values.*torch.where"),
+    "values where values say": (
+        lambda m, a: (a.__setitem__(a > 0, a[:, :, 0, 0]), a)[1],
+        "setitem writes where values of tensors say: use torch.where instead",
+    ),
+    "a loop over values": (
+        lambda m, a: a * len(range(a.argmax())),
+        "values of tensors decides.*Control flow",
+    ),
+    "a branch": (lambda m, a: a if a.sum() > 0 else -a, r"test_users_nets.py, line \d+.*Control flow must not depend"),
+    "a module made on the way": (
+        lambda m, a: nn.Sequential(nn.ReLU())(a),
+        "an attribute of the network, made in",
+    ),
+    "a new tensor": (lambda m, a: a + torch.zeros(a.size(0), a.size(1), 8, 8), r"as in x.new_zeros"),
+}
+
+
+@pytest.mark.parametrize("what", FOLLOWED)
+def test_followed(what: str):
+    model = between(FOLLOWED[what])
+    assert pk.trace(model, X).free() == ["a", "c"]
+    with torch.no_grad():
+        small, masked = (net(X) for net in cut(model))
+        assert agree(small, masked, 1e-10)
+        assert not agree(small, model(X), 1e-3)
+
+
+@pytest.mark.parametrize("what", PINNED)
+def test_pinned(what: str):
+    do, reason = PINNED[what]
+    graph = pk.trace(between(do), X)
+    assert all(reason in graph.reasons[color] for color in graph.layers["a"])
+    assert graph.free() == ["c"]
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(what: str):
+    do, message = REFUSED[what]
+    with pytest.raises(TraceError, match=message):
+        pk.trace(between(do), X)
+
+
+def test_the_number_of_maps_as_a_factor_is_refused_at_the_cut():
+    """Tracing cannot know what becomes of a number; the comparison with the masked network does."""
+    with pytest.raises(SurgeryError, match=r"computes with the number of its maps, as in x / x.size\(1\)"):
+        cut(between(lambda m, a: a / a.size(1)))
+
+
+class Input(Three):
+    """Changes its own input: what is told apart, prepared or walked twice must not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x -= 0.5
+        x.div_(2)
+        return self.answer(F.relu(self.a(x), inplace=True))
+
+
+def test_an_input_that_is_changed_in_place():
+    torch.manual_seed(0)
+    model, x = Input().double().eval(), X.clone()
+    small, masked = cut(model)
+    images, labels = torch.randn(6, 3, 8, 8), torch.arange(6) % 3
+    with torch.no_grad():
+        assert agree(small(X.clone()), masked(X.clone()), 1e-10)
+        assert x.equal(X)
+        before = images.clone()
+        table = pk.sweep(model.float(), [(images, labels)], X[:1].float(), (0.5,), layers="a", progress=False)
+        assert images.equal(before)
+        right = [int((net(images.clone()).argmax(1) == labels).sum()) for net in (small.float(), model)]
+    assert table[["correct", "baseline_correct"]].iloc[0].tolist() == right
+
+
+class Norm(nn.BatchNorm2d):
+    """A norm with a forward of its own, which counts its calls: torch.fx looks inside."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        use = self.training
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, use, 0.1, self.eps)
+
+
+class Counting(nn.Module):
+    calls: Tensor
+    mean: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.b, self.fc = conv(3, 6), Norm(6), conv(6, 4), nn.Linear(4, 3)
+        self.register_buffer("calls", torch.tensor(0))
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.training:
+            self.mean.mul_(0.9).add_(x.mean((0, 2, 3)), alpha=0.1)
+        return self.fc(self.b(F.relu(self.norm(self.a(x)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_tracing_counts_nothing(training: bool):
+    model = randomize(Counting().double().train(training))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    graph = pk.trace(model, X)
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    assert all(buffer is model.get_buffer(name) for name, buffer in model.named_buffers())
+    assert graph.free() == ["a", "b"]
+    small, masked = cut(model.eval())
+    with torch.no_grad():
+        assert agree(small(X), masked(X), 1e-10)
+
+
+class Drops(nn.Module):
+    """Stochastic depth in two ways, which draw a number for each image in train mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.a, self.b, self.fc = conv(3, 6), conv(6, 5), conv(5, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.b(F.relu(self.a(x)))
+        if self.training:
+            y = y * (0.9 + torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), dtype=x.dtype)).floor_()
+            y = y * x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(0.9).div_(0.9)
+        return self.fc((x + y).mean((2, 3)))
+
+
+def test_stochastic_depth_leaves_its_maps_free():
+    model = Drops().double()
+    graph = pk.trace(model, X)
+    assert graph.training is not None and set(graph.reasons.values()) >= {"it reaches the network's output"}
+    assert not graph.reasons.keys() & {*graph.layers["stem"], *graph.layers["a"]}
+    small, masked = cut(model)
+    for training in (False, True):
+        outs = []
+        for net in (small.train(training), masked.train(training)):
+            torch.manual_seed(1)
+            outs.append(net(X))
+        assert agree(*outs, 1e-10)
