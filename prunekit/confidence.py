@@ -38,8 +38,8 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 10) -> pd.DataFrame:
 def summary(logits: Tensor, labels: Tensor, bins: int = 10) -> dict[str, float]:
     """Over all images: accuracy, confidence (the mean), gap (confidence less accuracy), ece and loss.
 
-    `ece` is the expected calibration error: the mean over images of `|accuracy - confidence|` of their bin. It depends on
-    `bins`, and is above zero by chance alone where images are few. `loss` is the mean cross-entropy.
+    `ece` is the expected calibration error: the mean over images of `|accuracy - confidence|` of their bin. It depends
+    on `bins`, and is above zero by chance alone where images are few. `loss` is the mean cross-entropy.
     """
     table = reliability(logits, labels, bins)
     share = table["total"] / table["total"].sum()
