@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from .figures import MARKS, PALETTE, axes_for
 
 SPREAD = 0.5  # of the height of a class that its networks share
+MOST_ACROSS = 3  # panels in one row; more take two
 
 
 def by_class(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -41,16 +42,25 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Axes:
     `tables` holds what `confidence.reliability` returns, by the network's name. On the grey line a network is as often
     right as it says; below it is too sure. Returns the first panel.
     """
-    _, panels = plt.subplots(1, len(tables), figsize=(8, 8 / max(2, len(tables)) + 0.6), sharey=True, squeeze=False)
-    for place, (ax, (name, rows)) in enumerate(zip(panels[0], tables.items(), strict=True)):
+    across = len(tables) if len(tables) <= MOST_ACROSS else -(-len(tables) // 2)
+    down = -(-len(tables) // across)
+    size = (8, down * (8 / max(2, across) + 0.4))
+    _, panels = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax in panels.flat[len(tables) :]:
+        ax.axis("off")
+    for place, (ax, (name, rows)) in enumerate(zip(panels.flat, tables.items(), strict=False)):
         area = 20 + 260 * np.sqrt(rows["total"] / rows["total"].sum())
         ax.plot([0, 1], [0, 1], color="0.5", linewidth=1, zorder=0)
         ax.vlines(rows["confidence"], rows["confidence"], rows["accuracy"], color="0.6", linewidth=1.5, zorder=1)
         color, mark = PALETTE[place % len(PALETTE)], MARKS[place % len(MARKS)]
-        ax.scatter(rows["confidence"], rows["accuracy"], s=area, color=color, marker=mark, edgecolor="white", zorder=2)
-        ax.set(xlabel="confidence", xlim=(-0.03, 1.06), ylim=(-0.03, 1.06), aspect="equal", xticks=(0, 0.5, 1))
+        look = {"color": color, "marker": mark, "edgecolor": "white", "clip_on": False, "zorder": 2}
+        ax.scatter(rows["confidence"], rows["accuracy"], s=area, **look)
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         ax.set_title(name, fontsize="small")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    panels[0][0].set_ylabel("images that are right")
+    for ax in panels[:, 0]:
+        ax.set_ylabel("images that are right")
+    for ax in panels[-1]:
+        ax.set_xlabel("confidence")
     return panels[0][0]

@@ -33,10 +33,8 @@ def test_classes_are_sorted_by_the_last_network_worst_on_top():
         assert np.asarray(marks[name].get_xdata()).tolist() == accuracy
         assert np.asarray(marks[name].get_ydata()).round().tolist() == [ticks["x"], ticks["y"]]
     heights = [np.asarray(marks[name].get_ydata()).tolist() for name in ("a", "b")]
-    assert all(a > b for a, b in zip(marks["a"].get_ydata(), marks["b"].get_ydata(), strict=True)), (
-        "none covers another"
-    )
-    spans = [sorted(path.vertices[:, 0].tolist()) for lines in ax.collections for path in lines.get_paths()]
+    assert all(a > b for a, b in zip(*heights, strict=True)), "none covers another"
+    spans = [sorted(np.asarray(path.vertices)[:, 0].tolist()) for lines in ax.collections for path in lines.get_paths()]
     assert spans == [[0.4, 0.6], [0.5, 0.7], [0.8, 1.0], [0.3, 0.5]]
 
 
@@ -52,3 +50,11 @@ def test_a_panel_per_network_with_its_bins_and_the_line_of_honesty():
         assert marks.get_offsets().tolist() == points
     (sizes,) = [c.get_sizes() for c in one.collections if isinstance(c, PathCollection)]
     assert sizes[1] > sizes[0]
+
+
+@pytest.mark.parametrize("count, rows, empty", [(3, 1, 0), (4, 2, 0), (5, 2, 1)])
+def test_many_panels_take_two_rows(count: int, rows: int, empty: int):
+    table = pd.DataFrame({"confidence": [0.5], "accuracy": [0.5], "total": [10]})
+    axes = dots.reliability({str(n): table for n in range(count)}).figure.axes
+    assert len({ax.get_subplotspec().rowspan.start for ax in axes}) == rows
+    assert [ax.axison for ax in axes] == [True] * count + [False] * empty
