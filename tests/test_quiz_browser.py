@@ -147,6 +147,16 @@ def test_without_scripts_the_answers_are_folded_below(browser: Browser, site: Pa
     context.close()
 
 
+def test_on_paper_only_opened_answers_are_printed(quiz: Page):
+    opened, closed = answers(question(quiz, CHOICE)), answers(question(quiz, SEVERAL))
+    quiz.emulate_media(media="print")
+    for details in (opened, closed):
+        expect(details).to_be_hidden()
+    opened.evaluate("details => details.open = true")
+    expect(opened.locator("li.right")).to_be_visible()
+    expect(closed).to_be_hidden()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_answered_questions_are_accessible_and_fit(browser: Browser, site: Path, width: int, scheme: str):

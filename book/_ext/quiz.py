@@ -158,7 +158,8 @@ def explained(right: bool, line: Iterable[nodes.Node], why: list[nodes.Node]) ->
 
 
 def valued(number: Value, unit: str) -> Tag:
-    line = nodes.Text(f"{questions.spoken(number.number)} {unit}".strip())
+    space = "" if unit == "%" else " "
+    line = nodes.Text(f"{questions.spoken(number.number)}{space}{unit}".strip())
     item = explained(number.right, [line], number.why)
     item["named"] |= {"data-number": repr(number.number), "data-within": repr(number.within)}
     return item
