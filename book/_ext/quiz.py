@@ -108,8 +108,7 @@ class Question(Asked):
         single = sum(answer.right for answer in answers) == 1
         kind = "radio" if single else "checkbox"
         boxes = [
-            tag("li", tag("label", box(kind, name, i), text(*copied(answer.line))))
-            for i, answer in enumerate(answers)
+            tag("li", tag("label", box(kind, name, i), text(*copied(answer.line)))) for i, answer in enumerate(answers)
         ]
         listed = [explained(answer.right, copied(answer.line), answer.why) for answer in answers]
         return form(name, title, asked, CHOOSE[single], tag("ul", *boxes, class_="choices"), listed)
