@@ -19,11 +19,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book student notebooks test lint bench-env lock clean
+.PHONY: help env book student slides notebooks test lint bench-env lock clean
 
 help:  ## print this list
 	@echo "make book       run the experiments on digits and every notebook, build the site in $(BUILD)/html"
 	@echo "make student    notebooks without solutions, and a zip of them, in $(BUILD)/student; BOOK=address for its links"
+	@echo "make slides     a deck of slides for each chapter, in $(BUILD)/html/slides; make book makes them, too"
 	@echo "make test       check everything: style, types, tests, notebooks, site and its links"
 	@echo "make env        set up .venv; TORCH_INDEX= takes torch with CUDA, PYTHON=... another interpreter"
 	@echo "make notebooks  execute the notebooks in place, to commit them"
@@ -52,6 +53,9 @@ book: env
 
 student: env
 	@$(BIN)/python book/scripts/student.py $(if $(BOOK),--book $(BOOK)) --to $(BUILD)
+
+slides: env
+	@$(BIN)/python book/_ext/decks.py --to $(BUILD)/html/slides
 
 notebooks: env
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --in-place notebooks

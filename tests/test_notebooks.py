@@ -26,7 +26,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import figure_data
+import lessons
 from execute import METADATA
+from lessons import for_exercises, tags
 from prunekit.paper.settings import largest
 
 ROOT = Path(__file__).parents[1]
@@ -43,16 +45,8 @@ READERS = {"Ledger", "full_size", "largest", "measured"}  # what notebooks call 
 Finding = Iterator[str]
 
 
-def tags(cell: NotebookNode) -> set[str]:
-    return set(cell.metadata.get("tags", []))
-
-
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def for_exercises(cell: NotebookNode) -> bool:
-    return not tags(cell).isdisjoint({"exercise", "solution"})
 
 
 def place(notebook: NotebookNode, cell: NotebookNode) -> str:
@@ -156,20 +150,13 @@ def small(notebook: NotebookNode) -> Finding:
 
 
 def short_prose(notebook: NotebookNode) -> Finding:
-    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown" and not for_exercises(c))
-    prose = re.sub(r"```.*?```|\$\$.*?\$\$", " ", prose, flags=re.DOTALL)  # code and formulas are not prose
-    prose = re.sub(r"\]\([^)]*\)", " ", prose)
-    words = re.findall(r"[\w'’.,×%-]*\w[\w'’.,×%-]*", prose)
-    if len(words) > MOST_WORDS:
-        yield f"{len(words)} words of prose; at most {MOST_WORDS}"
+    if (count := len(lessons.words(notebook))) > MOST_WORDS:
+        yield f"{count} words of prose; at most {MOST_WORDS}"
 
 
 def short_code(notebook: NotebookNode) -> Finding:
-    hidden = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-    seen = [c for c in code_cells(notebook) if not for_exercises(c) and tags(c).isdisjoint(hidden)]
-    lines = [line for cell in seen for line in cell.source.splitlines() if line.strip()]
-    if len(lines) > MOST_LINES:
-        yield f"{len(lines)} lines of visible code; at most {MOST_LINES}"
+    if (count := len(lessons.lines(notebook))) > MOST_LINES:
+        yield f"{count} lines of visible code; at most {MOST_LINES}"
 
 
 def plain_markdown(notebook: NotebookNode) -> Finding:

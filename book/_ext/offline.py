@@ -27,14 +27,12 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: ob
     context["script_files"] = [script for script in context.get("script_files", []) if not thebe(script)]
 
 
-def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
-    if error is not None or app.builder.format != "html":
-        return
+def copy_mathjax(target: Path) -> None:
+    """Put MathJax into a folder of its own."""
     spec = find_spec("sphinx-mathjax-offline")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("The package sphinx-mathjax-offline is missing: run `make env`.")
     source = Path(spec.origin).parent / "static" / "mathjax"
-    target = Path(app.outdir) / "_static" / "mathjax"
     for part in PARTS:
         if (source / part).is_dir():
             shutil.copytree(source / part, target / part, dirs_exist_ok=True)
@@ -43,8 +41,13 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             shutil.copy(source / part, target / part)
 
 
+def finish(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        copy_mathjax(Path(app.outdir) / "_static" / "mathjax")
+
+
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", use_copy)
     app.connect("html-page-context", drop_thebe, priority=900)
-    app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", finish)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

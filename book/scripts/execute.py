@@ -3,8 +3,9 @@
     python book/scripts/execute.py --in-place
     python book/scripts/execute.py --to _build/notebooks --results _build/results
 
-A copy is made again only when its notebook, the package or the results have changed. What is stored depends on
-nothing but those: no times, no versions of the machine, so executing in place twice gives the same bytes.
+A copy is made again only when its notebook, the package or the results have changed. What is stored in a notebook
+depends on nothing but those: no times, no versions of the machine, so executing in place twice gives the same bytes.
+Beside a copy stands how many seconds it took.
 """
 
 import argparse
@@ -102,6 +103,7 @@ def main() -> int:
             continue
         write(notebook, copy)
         if not options.in_place:
+            copy.with_suffix(".seconds").write_text(f"{seconds:.1f}\n")
             stamp.write_text(depends)
         print(f"{seconds:.1f} s" + SLOW * (seconds > WANTED), flush=True)
     if not options.in_place:

@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).parents[2]
 NAME = "pruning-filters-student"
 NEEDED = ("prunekit", "pyproject.toml", "constraints.txt", "LICENSE", "LICENSE-TEXT", "CITATION.cff")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "*.made", "*.part")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "*.made", "*.part", "*.seconds")
 TO_A_PAGE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)#\s]+)\.md(#[^)\s]*)?\)")
 
 

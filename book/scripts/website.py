@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import packing
+
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns("scripts", "__pycache__", ".*", "*.made")
 
@@ -23,12 +25,10 @@ def gather(root: Path, notebooks: Path, results: Path, source: Path) -> None:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book", ignore=LEFT_OUT)
     shutil.copytree(notebooks, source / "notebooks", ignore=LEFT_OUT)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(root / name, source / name)
-    extra = source / "files" / "results"  # what is below files/ is copied to the site as it is
-    extra.mkdir(parents=True)
-    if results.is_dir():
-        shutil.copytree(results, extra, ignore=LEFT_OUT, dirs_exist_ok=True)
+    for name in ("_config.yml", "_toc.yml", "CHANGELOG.md", "CITATION.cff"):
+        if (root / name).is_file():
+            shutil.copy(root / name, source / name)
+    packing.pack(root, notebooks, results, source / "files")  # what is below files/ is copied to the site as it is
 
 
 def build(source: Path, to: Path) -> int:
