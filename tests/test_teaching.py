@@ -37,10 +37,10 @@ def test_a_lesson_is_counted_from_the_notebook(folder: Path):
 def test_the_table_says_how_long_a_chapter_runs_only_if_that_was_measured(folder: Path):
     without = lessons.table(folder, "../")
     assert '<a href="../notebooks/01_a.html">A *title* &amp; more</a>' in without
-    assert "to run" not in without and lessons.NOT_RUN in without
+    assert "<th>to run</th>" not in without and lessons.NOT_RUN in without
     (folder / "01_a.seconds").write_text("150.0\n")
     timed = lessons.table(folder, "../")
-    assert "150" not in timed and "2 min" in timed and lessons.NOT_RUN not in timed
+    assert "<th>to run</th>" in timed and "<td>2 min</td>" in timed and lessons.NOT_RUN not in timed
 
 
 def test_works_are_cited_as_the_file_has_them():
