@@ -1,8 +1,9 @@
 """The directive `calculator`: what a plan costs and may lose, computed in the reader's browser.
 
 It writes the fields that every network has, the data of the networks as JSON (see `calculator_data`), and a table of
-the paper's networks, which is all that is shown where the script does not run. The script fills in the rest: what it
-computes is in `_static/calculator-model.js`, how it shows that in `_static/calculator.js`.
+the paper's networks, which is all that is shown where scripts do not run. Three of them fill in the rest:
+`_static/calculator-model.js` computes, `calculator-figures.js` makes text and tables of it, and `calculator.js` has the
+fields.
 """
 
 import html
@@ -18,14 +19,16 @@ from prunekit.errors import PrunekitError
 from prunekit.paper.tables import OFF_BY_ONE
 from results import LOGGER, html_table
 
-SCRIPTS, STYLE = ("calculator-model.js", "calculator.js"), "calculator.css"
+SCRIPTS = ("calculator-model.js", "calculator-figures.js", "calculator.js")  # in the order in which they run
+STYLE = "calculator.css"
 
 PAGE = """
 <div class="calculator" hidden>
 <form autocomplete="off">
 <div class="choices">
 <fieldset class="networks"><legend>Network</legend>{networks}</fieldset>
-<div><fieldset><legend>Start from</legend><span class="presets"></span></fieldset>
+<div><fieldset><legend>Start from</legend><div class="presets"></div>
+<p class="rule"></p></fieldset>
 <fieldset class="budget"><legend>Best for a budget</legend>
 <label>at most <input type="number" class="allowed" min="1" max="100" step="1" value="66" inputmode="numeric">%</label>
 <label>of the <select class="quantity">
@@ -38,7 +41,7 @@ PAGE = """
 <div class="figures"></div>
 </form>
 <p class="status visually-hidden" role="status"></p>
-<div class="notes"></div>
+<div class="notes" tabindex="-1"></div>
 <h3 class="beside">Beside the paper</h3>
 <div class="paper ledger-box" tabindex="0" role="region" aria-label="the plan beside the rows of Table 1"></div>
 <p class="footnote">Below our counts, in small print, stands what Table 1 prints; its errors are those after retraining.
@@ -63,7 +66,7 @@ def page(everything: list[dict]) -> str:
         f"<small>{IMAGES.get(name, 'CIFAR-10')}</small></label>"
         for name, title in TITLES.items()
     )
-    presets = html_table(pd.concat([table(each) for each in everything]), "the paper's networks", "presets-table")
+    presets = html_table(pd.concat([table(each) for each in everything]), "the paper's networks", "words")
     # "</" would end the script that the JSON is in.
     text = json.dumps(everything, separators=(",", ":")).replace("</", "<\\/")
     return PAGE.format(networks=choices, mark=html.escape(OFF_BY_ONE), presets=presets, data=text)
@@ -80,7 +83,7 @@ def table(of: dict) -> pd.DataFrame:
             ("weights", here.costs.plain_weights, preset["printed"]["weights"]),
         ):
             less = 1 - cost.of(kept) / cost.of(whole)
-            row |= {name: f"{cost.of(kept):,}", f"{name}, printed": printed}
+            row[f"{name} (printed)"] = f"{cost.of(kept):,} ({printed})"
             row[f"{name} less"] = f"{less:.1%}" if less else ""
         rows.append(row | {"error, printed": f"{preset['printed']['error']}%"})
     return pd.DataFrame(rows)

@@ -148,6 +148,7 @@ def data(name: str) -> dict:
         "title": TITLES[name],
         "images": IMAGES.get(name, "CIFAR-10"),
         "shape": list(image(name).shape),
+        "classes": len(list(here.graph.layers.values())[-1]),
         "units": [
             {
                 "key": unit.key,
