@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import prunekit as pk
+from prunekit.answers import flips
 from prunekit.confidence import summary
 from prunekit.paper.configurations import build
 
@@ -185,6 +186,15 @@ def calibration_error() -> float:
     return 100 * summary(logits, (1 - right).long())["ece"]
 
 
+def changed_answers() -> int:
+    kinds = [(0, 0)] * (480 - 12) + [(0, 1)] * 12 + [(1, 0)] * 9 + [(1, 2)] * 4  # class 0 is right: before, after
+    kinds += [(1, 1)] * (500 - len(kinds))
+    before, after = nn.functional.one_hot(torch.tensor(kinds), 3).float().unbind(1)
+    row = flips(before, after, torch.zeros(500).long(), ["a", "b", "c"]).iloc[-1]
+    assert (row["lost"], row["gained"]) == (12, 9) and (after.argmax(1) == 0).sum() == 477
+    return row["changed"]
+
+
 def cheapest_cuts() -> str:
     cuts = {"A": (30, 9), "B": (20, 4), "C": (15, 6)}
     sets = [names for n in range(1, 4) for names in combinations(cuts, n) if sum(cuts[c][0] for c in names) >= 30]
@@ -220,6 +230,7 @@ NUMBERS: dict[str, Callable[[], Any]] = {
     "Seconds and multiply-adds": lambda: 100 - (40 + 60 / 2),
     "One rate for all": rate_of_a_chain,
     "How far off is confidence": calibration_error,
+    "Behind an equal count": changed_answers,
 }
 WORDS: dict[str, Callable[[], str]] = {
     "Which filter goes": smallest_norm,
