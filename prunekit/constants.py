@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_map
 
-from . import layers, rules
+from . import layers, moves, rules
 from .layers import READERS
 from .rules import rule_of
 
@@ -228,16 +228,16 @@ SPREADS: dict[Any, Callable] = {  # by what the operation does to paint
     layers.batch_norm: batch_norm,
     rules.pool: pool,
     rules.through: through,
-    rules.reshape: move,
-    rules.move: move,
-    rules.pixel_shuffle: move,
-    rules.pixel_unshuffle: move,
-    rules.channel_shuffle: move,
-    rules.cat: cat,
-    rules.chunk: move,
-    rules.split: move,
-    rules.index: move,
-    rules.pad: pad,
+    moves.reshape: move,
+    moves.move: move,
+    moves.pixel_shuffle: move,
+    moves.pixel_unshuffle: move,
+    moves.channel_shuffle: move,
+    moves.cat: cat,
+    moves.chunk: move,
+    moves.split: move,
+    moves.index: move,
+    moves.pad: pad,
     rules.combine: combine,
     rules.mean: mean,
     rules.sizes: sizes,
