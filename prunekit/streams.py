@@ -98,9 +98,11 @@ def rails(rows: Sequence[dict]) -> dict[tuple[int, int], int]:
 def links(source: dict, row: dict) -> list[tuple[int, tuple[int, int]]]:
     """Where each painted cell of one row flows in the next: its place, the first place there, the one behind the last.
 
-    Paint flows to cells that have its colors. Where several cells have the same, they share what there is in order, as
-    the pixels of a flatten do.
+    Paint stays in its place, but where the operation moves it: there it flows to the cells that have its colors. Where
+    several cells have the same, they share what there is in order, as the pixels of a flatten do.
     """
+    if row["happens"] != "moves" and row["channels"] == source["channels"]:
+        return [(place, (place, place + 1)) for place in source["painted"] if place in row["painted"]]
     found = []
     for paints in dict.fromkeys(source["paints"]):
         starts = [place for place, other in zip(source["painted"], source["paints"], strict=True) if other == paints]

@@ -84,11 +84,16 @@ def test_what_is_read_ends_at_a_line_and_what_is_frozen_is_hatched():
 
 
 def test_where_paint_flows():
-    one = {"painted": (1,), "paints": (("a[1]",),)}
-    assert links(one, {"painted": (4, 5, 6), "paints": (("a[1]",),) * 3}) == [(1, (4, 7))]
-    assert links(one, {"painted": (0, 3), "paints": (("a[1]", "b[1]"), ("c[0]",))}) == [(1, (0, 1))]
-    two = {"painted": (0, 2), "paints": (("a[0]", "a[2]"),) * 2}
-    assert links(two, {"painted": (0, 1, 4, 5), "paints": (("a[0]", "a[2]"),) * 4}) == [(0, (0, 2)), (2, (4, 6))]
+    def row(painted: tuple[int, ...], *paints: tuple[str, ...], channels: int = 8, happens: str = "moves") -> dict:
+        return {"painted": painted, "paints": paints, "channels": channels, "happens": happens}
+
+    one, ab = row((1,), ("a[1]",)), ("a[0]", "a[2]")
+    assert links(one, row((4, 5, 6), *[("a[1]",)] * 3, channels=24)) == [(1, (4, 7))]
+    assert links(one, row((0, 3), ("a[1]", "b[1]"), ("c[0]",))) == [(1, (0, 1))]
+    two = row((0, 2), ab, ab)
+    assert links(two, row((0, 1, 4, 5), *[ab] * 4, channels=16)) == [(0, (0, 2)), (2, (4, 6))]
+    apart = row((0, 2), ("a[0]",), ("a[2]",))  # they become one where they are read, and stay in their places
+    assert links(apart, row((0, 2), ab, ab, happens="reads")) == [(0, (0, 1)), (2, (2, 3))]
     assert runs([0, 1, 4, 6, 7]) == [(0, 2), (4, 5), (6, 8)]
 
 
