@@ -23,12 +23,12 @@ def project(tmp_path: Path) -> Path:
     """A project with one table, one trained network and one notebook."""
     root = tmp_path / "project"
     torch.manual_seed(0)
-    model = nets.vgg16(width=0.25).half()
-    files.save(model, [], made(root / "weights" / "digits") / "vgg16-seed0.safetensors")
-    ledger = Ledger(root / "results", "digits")
-    with ledger.run("prunekit reproduce baseline-vgg16", weights=model.float()) as run:
-        rows = [{"network": "vgg16", "seed": 0, "split": "test", "epochs": 12, "correct": 450, "total": 500}]
-        ledger.add("baseline-vgg16", rows, ["network", "seed", "split"], run)
+    model = nets.resnet56().half()
+    files.save(model, [], made(root / "weights" / "cifar10-short") / "resnet56-seed0.safetensors")
+    ledger = Ledger(root / "results", "cifar10-short")
+    with ledger.run("prunekit reproduce baseline-resnet56", weights=model.float()) as run:
+        rows = [{"network": "resnet56", "seed": 0, "split": "test", "epochs": 12, "correct": 450, "total": 500}]
+        ledger.add("baseline-resnet56", rows, ["network", "seed", "split"], run)
     cells = [new_code_cell("x = 12", metadata={"tags": ["solution"]}), new_code_cell("1 + 1")]
     nbformat.write(new_notebook(cells=cells), made(root / "notebooks") / "01_a.ipynb")
     return root
@@ -53,7 +53,7 @@ def test_zips_hold_results_notebooks_and_the_student_edition(project: Path):
     found = downloads.zips(packed(project))
     assert [path.stem.rpartition("-")[2] for path in found] == list(downloads.ZIPS)
     results, notebooks, edition = found
-    inside = {"digits/baseline-vgg16.csv", "digits/runs.jsonl", "digits/tables.json"}
+    inside = {"cifar10-short/baseline-resnet56.csv", "cifar10-short/runs.jsonl", "cifar10-short/tables.json"}
     assert names(results) == {f"{results.stem}/{name}" for name in inside}
     assert names(notebooks) == {f"{notebooks.stem}/01_a.ipynb"}
     assert f"{student.NAME}/notebooks/01_a.ipynb" in names(edition)
@@ -73,15 +73,22 @@ def test_the_list_gives_address_size_and_checksum(project: Path):
 
 def test_a_network_comes_with_the_accuracy_that_was_measured(project: Path):
     ((path, what),) = downloads.networks(packed(project)).items()
-    assert path.name == "vgg16-seed0.safetensors"
-    assert what == "vgg16 in the setting digits, 12 epochs, seed 0: 90.00% of 500 test images right."
+    assert path.name == "resnet56-seed0.safetensors"
+    assert what == "resnet56 in the setting cifar10-short, 12 epochs, seed 0: 90.00% of 500 test images right."
+
+
+def test_a_network_that_was_never_counted_is_not_offered(project: Path):
+    folder = packed(project)
+    path = folder / "weights" / "cifar10-short" / "resnet56-seed0.safetensors"
+    path.rename(path.with_name("resnet56-seed7.safetensors"))
+    assert not downloads.networks(folder)
 
 
 def test_another_network_under_that_name_is_refused(project: Path):
     folder = packed(project)
-    other = nets.vgg16(width=0.25).half()
-    nn.init.ones_(other.features[0].weight)
-    files.save(other, [], folder / "weights" / "digits" / "vgg16-seed0.safetensors")
+    other = nets.resnet56().half()
+    nn.init.ones_(other.conv1.weight)
+    files.save(other, [], folder / "weights" / "cifar10-short" / "resnet56-seed0.safetensors")
     with pytest.raises(FileError, match="its checksum is another"):
         downloads.networks(folder)
 

@@ -111,6 +111,26 @@ def test_a_cell_that_needs_a_solution_is_found(cells: list[NotebookNode], needed
     assert student.missed(new_notebook(cells=cells)) == needed
 
 
+@pytest.mark.parametrize(
+    "source, files",
+    [
+        ('net = published("vgg16")', {"weights/cifar10/vgg16-seed0.safetensors"}),
+        ('published("resnet56", "cifar10-short")', {"weights/cifar10-short/resnet56-seed0.safetensors"}),
+        ("published = 3", set()),
+    ],
+)
+def test_trained_networks_that_a_notebook_reads_are_found(source: str, files: set[str]):
+    assert student.weights(new_notebook(cells=[tagged(source)])) == files
+
+
+def test_they_come_along(edition: Path):
+    read_somewhere = {file for path in NOTEBOOKS for file in student.weights(read(path))}
+    there = {path.relative_to(edition).as_posix() for path in edition.glob("weights/*/*")}
+    assert there == read_somewhere and there
+    calls = [path.name for path in NOTEBOOKS if "published(" in "".join(c.source for c in read(path).cells)]
+    assert calls == [path.name for path in NOTEBOOKS if student.weights(read(path))], "each call is understood"
+
+
 def test_a_notebook_that_needs_a_solution_is_refused(tmp_path: Path):
     nbformat.write(new_notebook(cells=[tagged("x = 1", "solution"), tagged("x")]), tmp_path / "01_bad.ipynb")
     command = [sys.executable, ROOT / "book" / "scripts" / "student.py", "--notebooks", tmp_path, "--to", tmp_path]

@@ -17,9 +17,10 @@ from sphinx.util.docutils import SphinxDirective
 from prunekit.errors import PrunekitError
 from prunekit.ledger import Ledger
 from prunekit.origin import checksum
+from prunekit.paper.claims import FULL_SIZE
 from prunekit.paper.jobs import Job
-from prunekit.paper.published import checked
-from prunekit.paper.settings import SETTINGS, setting
+from prunekit.paper.published import checked, wanted
+from prunekit.paper.settings import setting
 from results import LOGGER
 
 ZIPS = {  # by the end of the name: what it holds
@@ -39,13 +40,18 @@ def zips(folder: Path) -> Files:
 
 
 def networks(folder: Path) -> Files:
-    """The trained networks. Raises PrunekitError if the ledger's rows are about other weights."""
+    """The trained networks of full size that have been counted; digits' are trained in seconds.
+
+    Raises PrunekitError if the ledger's rows are about other weights.
+    """
     found = {}
-    for path in sorted(path for name in SETTINGS for path in folder.glob(f"weights/{name}/*.safetensors")):
+    for path in sorted(path for name in FULL_SIZE for path in folder.glob(f"weights/{name}/*.safetensors")):
         if not (parts := NAME.fullmatch(path.stem)):
             continue
         here = setting(path.parent.name)
         job = Job(f"baseline-{parts[1]}", Ledger(folder / "results", here.name), here, seed=int(parts[2]))
+        if not wanted(job, parts[1]):
+            continue
         checked(job, parts[1])
         row = job.ledger.table(job.experiment).query("split == 'test' and seed == @job.seed").iloc[0]
         found[path] = (

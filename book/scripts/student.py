@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 NAME = "pruning-filters-student"
 NEEDED = ("prunekit", "pyproject.toml", "constraints.txt", "LICENSE", "LICENSE-TEXT", "CITATION.cff")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "*.made", "*.part", "*.seconds")
+PUBLISHED = re.compile(r"""\bpublished\("([\w-]+)"(?:, "([\w-]+)")?\)""")  # a trained network that a notebook reads
 TO_A_PAGE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)#\s]+)\.md(#[^)\s]*)?\)")
 
 
@@ -83,6 +84,12 @@ def defined(tree: ast.AST) -> set[str]:
     return names | {(a.asname or a.name).partition(".")[0] for a in imported}
 
 
+def weights(notebook: NotebookNode) -> set[str]:
+    """The files of the trained networks that a notebook reads."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return {f"weights/{setting or 'cifar10'}/{name}-seed0.safetensors" for name, setting in PUBLISHED.findall(code)}
+
+
 def edition(folder: Path, notebooks: Path, results: Path, book: str | None = None) -> list[Path]:
     """Make the edition in `folder`, in place of what was there; its notebooks."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -99,6 +106,9 @@ def edition(folder: Path, notebooks: Path, results: Path, book: str | None = Non
             copy = for_students(nbformat.read(path, as_version=4), book)
         except NotIndependent as error:
             raise NotIndependent(f"{path.name}: {error}") from None
+        for name in weights(copy):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
         made.append(folder / "notebooks" / path.name)
         nbformat.write(copy, made[-1])
     return made
