@@ -73,7 +73,8 @@ def regained(table: pd.DataFrame, after: str = "after retraining") -> Axes:
     first = panels[0][0]
     first.set(ylabel="test accuracy")
     first.yaxis.set_major_formatter(PercentFormatter(1))
-    first.legend(fontsize="small", loc="lower left")
+    entries = first.get_legend_handles_labels()
+    first.figure.legend(*entries, fontsize="small", loc="outside lower center", ncols=2, frameon=False)
     return first
 
 

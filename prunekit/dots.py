@@ -44,8 +44,8 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Axes:
     """
     across = len(tables) if len(tables) <= MOST_ACROSS else -(-len(tables) // 2)
     down = -(-len(tables) // across)
-    size = (8, down * (8 / max(2, across) + 0.4))
-    _, panels = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
+    size, apart = (8, down * (7 / max(2, across) + 0.4)), {"wspace": 0.1}  # or 100% would run into the next 0%
+    _, panels = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False, gridspec_kw=apart)
     for ax in panels.flat[len(tables) :]:
         ax.axis("off")
     for place, (ax, (name, rows)) in enumerate(zip(panels.flat, tables.items(), strict=False)):

@@ -28,7 +28,8 @@ CHAPTERS = {
     r"[67]\..+": ("08_residual_networks",),
     r"3\.[12]": ("09_many_layers",),
     r"2c\..+|3\.3": ("10_retraining",),
-    r"1\..+\.(accuracy|scratch)|later\..+": ("11_table_1",),
+    r"1\..+\.(accuracy|scratch)": ("11_table_1",),
+    r"later\..+": ("11_table_1", "14_later_work"),
     r"t3\..+": ("12_wall_clock",),
 }
 
