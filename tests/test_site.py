@@ -91,10 +91,6 @@ def test_every_page_of_the_contents_is_there(site: Path):
     assert (site / "index.html").is_file()
 
 
-CHAPTERS = [int(path.name[:2]) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-
-
-@pytest.mark.xfail(list(range(1, len(CHAPTERS) + 1)) != CHAPTERS, reason="a chapter in between is not written yet")
 def test_a_chapter_has_the_number_that_is_shown(site: Path):
     """The text says "chapter 5" for the file that begins with 05; nothing else is numbered."""
     links = page(site / "book" / "introduction.html").select("nav.bd-links a.reference.internal")
