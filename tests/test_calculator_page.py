@@ -112,7 +112,7 @@ def test_the_keyboard_alone_moves_a_plan(page: Page, address: str):
     page.keyboard.press("End")
     last = dict.fromkeys(("features.34", "features.37", "features.40"), 99)
     assert shown(page) == cost("vgg16", {"features.24": 73} | last)
-    expect(page.get_by_role("status").first).to_contain_text(f"{shown(page)[0]:,} multiply-adds")
+    expect(page.locator(".calculator .status")).to_contain_text(f"{shown(page)[0]:,} multiply-adds")
     settled(page, "8:73,11-13:99")
 
 
@@ -214,8 +214,11 @@ def test_the_python_that_is_copied_makes_this_network(context: BrowserContext, p
 
 def test_what_was_not_measured_is_said(page: Page, address: str):
     for name in TITLES:
-        chromium.show(page, f"{address}?network={name}")
         known, right = data(name), figure(page, "right")
+        chromium.show(page, f"{address}?network={name}")
+        assert (right.inner_text() == "unknown") == (known["sweep"] is None)
+        assert (figure(page, "time").inner_text() == "unknown") == (known["time"] is None)
+        chromium.show(page, f"{address}?network={name}&cut={known['units'][0]['key']}:10")
         expect(page.locator(".calculator .budget")).to_be_visible(visible=known["sweep"] is not None)
         assert (right.inner_text() == "unknown") == (known["sweep"] is None)
         assert (figure(page, "time").inner_text() == "unknown") == (not (known["time"] and known["time"]["follows"]))
@@ -229,7 +232,7 @@ def test_everybody_can_use_it(browser: Browser, address: str, scheme: str, query
     page = browser.new_page(color_scheme=scheme)
     chromium.show(page, address + query)
     expect(page.locator("html")).to_have_attribute("data-theme", scheme)
-    expect(page.get_by_role("status").first).not_to_be_empty()
+    expect(page.locator(".calculator .status")).not_to_be_empty()
     found = Axe().run(page, context=".calculator", options={"runOnly": WCAG})
     page.close()
     problems = [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in found.response["violations"]]

@@ -42,12 +42,12 @@ PAGE = """
 </form>
 <p class="status visually-hidden" role="status"></p>
 <div class="notes" tabindex="-1"></div>
-<h3 class="beside">Beside the paper</h3>
+<h2 class="beside">Beside the paper</h2>
 <div class="paper ledger-box" tabindex="0" role="region" aria-label="the plan beside the rows of Table 1"></div>
 <p class="footnote">Below our counts, in small print, stands what Table 1 prints; its errors are those after retraining.
 {mark} off by one in the last digit, whatever is counted.</p>
-<h3>As Python</h3>
-<pre class="python" tabindex="0" aria-label="the plan as Python"><code class="code"></code></pre>
+<h2>As Python</h2>
+<pre class="python" tabindex="0" role="region" aria-label="the plan as Python"><code class="code"></code></pre>
 <p class="copies"><button type="button" class="copy-code">Copy the Python</button>
 <button type="button" class="copy-link">Copy a link to this plan</button> <span class="copied" role="status"></span></p>
 <div class="sheet"></div>

@@ -64,7 +64,8 @@
   }
 
   function tiles(plan) {
-    const { network, cost, all, sum } = plan;
+    const { network, percents, cost, all, sum } = plan;
+    const uncut = !percents.some(Boolean);
     const { time, sweep } = network;
     return [
       tile("macs", "multiply-adds", count(cost.macs), fewer(cost.macs, all.macs)),
@@ -72,10 +73,14 @@
       tile("bytes", "bytes, float32", size(cost.float32), `float16: ${size(cost.float16)}`),
       sum.lost === null
         ? tile("right", "right after the cut", "unknown", notMeasured(plan))
-        : tile("right", "right after the cut", right(plan), "if losses add up", `uncut: ${hundredths(network, sweep.right)}%`),
-      time?.follows
-        ? tile("time", "time", seconds((time.seconds * cost.macs) / all.macs), "if in proportion", `uncut: ${seconds(time.seconds)}`)
-        : tile("time", "time", "unknown", time ? "not in proportion" : "not measured"),
+        : uncut
+          ? tile("right", "right", right(plan), "measured uncut")
+          : tile("right", "right after the cut", right(plan), "if losses add up", `uncut: ${hundredths(network, sweep.right)}%`),
+      time && uncut
+        ? tile("time", "time", seconds(time.seconds), "measured uncut")
+        : time?.follows
+          ? tile("time", "time", seconds((time.seconds * cost.macs) / all.macs), "if in proportion", `uncut: ${seconds(time.seconds)}`)
+          : tile("time", "time", "unknown", time ? "not in proportion" : "not measured"),
     ];
   }
 
@@ -153,7 +158,7 @@
     });
     const titles = ["stage", "layer", "name in the network", "filters", "removed", "stay"];
     if (network.sweep) titles.push("alone, points");
-    return [headed("", titles, rows), h("p", {}, `${sentence(plan)} ${address}`)];
+    return [h("p", {}, sentence(plan)), headed("", titles, rows), h("p", {}, address)];
   }
 
   function sentence(plan) {
