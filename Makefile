@@ -12,6 +12,7 @@ TORCH := $(shell grep -E '^(torch|torchvision)==' constraints.txt)
 # An index that cannot be reached would otherwise be asked again and again.
 OFFER := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 0 --timeout 15)
 STARTED := $(shell date +%s)
+ONLINE := $(if $(REPOSITORY),--repository $(REPOSITORY)) $(if $(BRANCH),--branch $(BRANCH))
 
 # The live networks are so small that a second thread gains little, and on a busy machine costs dearly.
 export OMP_NUM_THREADS := 1
@@ -19,12 +20,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book student slides notebooks test lint bench-env lock clean
+.PHONY: help env book student slides colab notebooks test lint bench-env lock clean
 
 help:  ## print this list
 	@echo "make book       run the experiments on digits and every notebook, build the site in $(BUILD)/html"
 	@echo "make student    notebooks without solutions, and a zip of them, in $(BUILD)/student; BOOK=address for its links"
 	@echo "make slides     a deck of slides for each chapter, in $(BUILD)/html/slides; make book makes them, too"
+	@echo "make colab      copies of the notebooks that run on Colab; REPOSITORY=https://github.com/owner/name, also for make book"
 	@echo "make test       check everything: style, types, tests, notebooks, site and its links"
 	@echo "make env        set up .venv; TORCH_INDEX= takes torch with CUDA, PYTHON=... another interpreter"
 	@echo "make notebooks  execute the notebooks in place, to commit them"
@@ -49,13 +51,17 @@ env: .venv/made
 book: env
 	@$(BIN)/python book/scripts/experiments.py --to $(BUILD)/results $(EXPERIMENTS)
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --results $(BUILD)/results --to $(BUILD)/notebooks notebooks
-	@$(BIN)/python book/scripts/website.py --notebooks $(BUILD)/notebooks --results $(BUILD)/results --to . --started $(STARTED)
+	@$(BIN)/python book/scripts/website.py --notebooks $(BUILD)/notebooks --results $(BUILD)/results --to . --started $(STARTED) \
+	  $(ONLINE)
 
 student: env
 	@$(BIN)/python book/scripts/student.py $(if $(BOOK),--book $(BOOK)) --to $(BUILD)
 
 slides: env
 	@$(BIN)/python book/_ext/decks.py --to $(BUILD)/html/slides
+
+colab: env
+	@$(BIN)/python book/scripts/online.py $(ONLINE)
 
 notebooks: env
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --in-place notebooks

@@ -44,7 +44,7 @@ def for_students(notebook: NotebookNode, book: str | None = None) -> NotebookNod
     copy.cells = [cell for cell in copy.cells if not tagged(cell, "solution")]
     for cell in copy.cells:
         if cell.cell_type == "markdown":
-            cell.source = TO_A_PAGE.sub(lambda found: linked(*found.groups(""), book), cell.source)
+            cell.source = links(cell.source, book)
             continue
         if tagged(cell, "exercise"):
             cell.outputs = []
@@ -55,9 +55,14 @@ def for_students(notebook: NotebookNode, book: str | None = None) -> NotebookNod
     return copy
 
 
-def linked(text: str, page: str, place: str, book: str | None) -> str:
-    """A link to a page of the book, at its address; without one, the text alone."""
-    return f"[{text}]({book.rstrip('/')}/{page}.html{place})" if book else text
+def links(source: str, book: str | None = None) -> str:
+    """Markdown whose links to pages of the book lead to its address; without one, only their texts are left."""
+
+    def linked(found: re.Match[str]) -> str:
+        text, page, place = found.groups("")
+        return f"[{text}]({book.rstrip('/')}/{page}.html{place})" if book else text
+
+    return TO_A_PAGE.sub(linked, source)
 
 
 def missed(notebook: NotebookNode) -> set[str]:

@@ -14,6 +14,9 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
+
+import online
 import packing
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +32,12 @@ def gather(root: Path, notebooks: Path, results: Path, source: Path) -> None:
         if (root / name).is_file():
             shutil.copy(root / name, source / name)
     packing.pack(root, notebooks, results, source / "files")  # what is below files/ is copied to the site as it is
+
+
+def put_online(config: Path, repository: str, branch: str) -> None:
+    """Give the gathered configuration the buttons that lead to a public repository."""
+    changed = online.with_buttons(yaml.safe_load(config.read_text(encoding="utf-8")), repository, branch)
+    config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
 
 
 def build(source: Path, to: Path) -> int:
@@ -51,9 +60,19 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="ledger that the pages read")
     parser.add_argument("--to", type=Path, required=True, help="the site is built in _build/html below this folder")
     parser.add_argument("--started", type=float, help="when the whole command began, in seconds since 1970")
+    parser.add_argument(
+        "--repository", help="public address, https://github.com/owner/name, for buttons that lead there"
+    )
+    parser.add_argument("--branch", default="main", help="branch of the repository that the buttons lead to")
     options = parser.parse_args()
     source = options.to / "_build" / "source"
     gather(options.root, options.notebooks, options.results, source)
+    if options.repository:
+        try:
+            put_online(source / "_config.yml", options.repository, options.branch)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 1
     status = build(source, options.to)
     if status:
         print("The site was not built: the warnings above are errors.", file=sys.stderr)
