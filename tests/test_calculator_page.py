@@ -22,7 +22,6 @@ from prunekit.paper.configurations import CONFIGURATIONS
 
 expect.set_options(timeout=chromium.PATIENCE)  # a busy machine is slow, and not wrong
 
-PHONE = {"width": 360, "height": 740}
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -240,21 +239,26 @@ def test_everybody_can_use_it(browser: Browser, address: str, scheme: str, query
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_phone_shows_all_of_it(browser: Browser, address: str, name: str):
-    page = browser.new_page(viewport=PHONE)
-    percents = ",".join(f"{unit.key}:55" for unit in network(name).units)
+def test_all_of_it_has_room_on_any_screen(browser: Browser, address: str, name: str):
+    page = browser.new_page()
+    percents = ",".join(f"{unit.key}:{1 if i % 2 else 55}" for i, unit in enumerate(network(name).units))
     chromium.show(page, f"{address}?network={name}&cut={percents}")
     for fold in page.locator(".calculator summary").all():
         fold.click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    outside = page.evaluate(
-        """() => [...document.querySelectorAll(".calculator form *")].filter((at) => {
-             const box = at.getBoundingClientRect();
-             return box.width > 1 && (box.right > innerWidth + 0.5 || box.left < 0);
-           }).map((at) => at.outerHTML.slice(0, 80))"""
-    )
+    for width in (360, 768, 1280, 1600):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        outside = page.evaluate(
+            """() => [".figures", ".stages", ".choices"].flatMap((part) => {
+                 const around = document.querySelector(".calculator " + part), frame = around.getBoundingClientRect();
+                 return [...around.querySelectorAll("*")].filter((at) => {
+                   const box = at.getBoundingClientRect();
+                   return box.width > 1 && (box.right > frame.right + 0.5 || box.left < frame.left - 0.5);
+                 }).map((at) => at.outerHTML.slice(0, 80));
+               })"""
+        )
+        assert outside == [], width
     page.close()
-    assert outside == []
 
 
 def test_paper_gets_a_table_and_no_fields(page: Page, address: str):
@@ -291,6 +295,8 @@ def test_without_scripts_the_papers_networks_are_there(browser: Browser, address
         row = rows.filter(has_text=configuration.title).first
         for number in counts(name):
             expect(row).to_contain_text(f"{number:,} (")
+    page.emulate_media(media="print")
+    expect(rows.first).to_be_visible()
     page.close()
     soup = BeautifulSoup((site / "book" / "calculator.html").read_text(encoding="utf-8"), "html.parser")
     assert json.loads(soup.select_one("#calculator-data").string) == [data(name) for name in TITLES]
