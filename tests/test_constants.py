@@ -134,7 +134,8 @@ def test_one_weight_is_enough_to_vary():
     assert arrivals(model, nodes, [x])["1"][0].constant.tolist() == [True, False]
 
 
-@pytest.mark.parametrize("name", sorted({*ALL, *DRAWN} - {"normalized", "group normed", "functional", "maxout"}))  # none there
+# None of these has such constants.
+@pytest.mark.parametrize("name", sorted({*ALL, *DRAWN} - {"normalized", "group normed", "functional", "maxout"}))
 def test_constants_are_the_same_for_all_inputs(name: str):
     """In networks with many zero weights: every layer's input, on inputs that the library has not seen."""
     model, inputs = made(name)
