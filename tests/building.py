@@ -15,7 +15,7 @@ def built(root: Path, to: Path) -> tuple[int, str]:
         [sys.executable, ROOT / "book" / "scripts" / "website.py", *folders],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     return done.returncode, re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
