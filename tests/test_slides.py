@@ -108,7 +108,7 @@ def test_a_chapter_becomes_slides_in_its_order():
     assert [(s.kind, s.heading, s.text) for s in found] == [
         ("title", "It holds", "**In this chapter** you will see."),
         ("figure", "Part one", "It falls."),
-        ("table", "Part two", "Not about it. And as a table:"),
+        ("table", "Part two", "And as a table:"),
         ("verdicts", "What held", ""),
         ("exercise", "Exercise 1: how many", "Count."),
         ("summary", "Summary", "- One.\n- Two."),

@@ -96,11 +96,12 @@ def following(cells: list[NotebookNode], at: int) -> str:
 
 
 def before(cells: list[NotebookNode], at: int) -> str:
-    """What announces an output: the last paragraph in front of its cell, if it ends in a colon or a question."""
+    """What announces an output: the last sentence in front of its cell, if it ends in a colon or a question."""
     while at > 0 and cells[at - 1].cell_type == "code":
         at -= 1
-    last = cells[at - 1].source.strip().split("\n\n")[-1] if at > 0 else ""
-    return last if last.endswith((":", "?")) and not last.startswith("#") else ""
+    paragraph = cells[at - 1].source.strip().split("\n\n")[-1] if at > 0 else ""
+    last = re.split(r"(?<=[.:?]) ", " ".join(paragraph.split()))[-1]
+    return last if last.endswith((":", "?")) and not paragraph.startswith("#") else ""
 
 
 def image(cell: NotebookNode) -> Image:
