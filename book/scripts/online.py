@@ -9,6 +9,7 @@ trained networks. They are to be committed, since Colab reads them from the repo
 import argparse
 import re
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -51,7 +52,7 @@ def with_buttons(config: dict, repository: str, branch: str) -> dict:
 
 def for_colab(notebook: NotebookNode, repository: str, branch: str) -> NotebookNode:
     """A copy that first installs what it needs; links to pages of the book become text."""
-    copy = nbformat.from_dict(notebook)
+    copy = deepcopy(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
             cell.source = student.links(cell.source)

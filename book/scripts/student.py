@@ -12,6 +12,7 @@ import ast
 import re
 import shutil
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -40,7 +41,7 @@ def for_students(notebook: NotebookNode, book: str | None = None) -> NotebookNod
     """
     if needed := missed(notebook):
         raise NotIndependent(f"only a solution defines {', '.join(sorted(needed))}, and a later cell uses it")
-    copy = nbformat.from_dict(notebook)  # copies all the way down
+    copy = deepcopy(notebook)
     copy.cells = [cell for cell in copy.cells if not tagged(cell, "solution")]
     for cell in copy.cells:
         if cell.cell_type == "markdown":
