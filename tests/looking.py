@@ -12,13 +12,14 @@ WIDE, PHONE, SHEET = ({"width": width, "height": 900} for width in (1280, 360, 6
 SMALLEST = 11  # CSS pixels, on a phone
 
 # Rows of a table of numbers are all of one kind, and so are the cells of code below one heading: the first ones stand
-# for all of them, which together would take axe minutes.
-ALIKE = ["table:is(.ledger, .dataframe):not(.claims) tbody tr:nth-child(n+4)", ".cell ~ .cell .highlight span"]
+# for all of them, which would take axe minutes.
+THIN_OUT = """() => document.querySelectorAll(
+    "table:is(.ledger, .dataframe):not(.claims) tbody tr:nth-child(n+4), .cell ~ .cell .highlight pre > *"
+).forEach(element => element.remove())"""
 
-BARRIERS = """async ([rules, alike]) => {
+BARRIERS = """async rules => {
     const some = rules && {runOnly: {type: "rule", values: rules}};
-    const options = {resultTypes: ["violations"], preload: false, ...some};
-    const {violations} = await axe.run({exclude: alike.map(name => [name])}, options);
+    const {violations} = await axe.run({resultTypes: ["violations"], preload: false, ...some});
     return violations.filter(found => ["serious", "critical"].includes(found.impact)).flatMap(found =>
         found.nodes.map(node => `${found.id}: ${node.target.join(" ")} ${node.html.slice(0, 120)}`));
 }"""
@@ -38,6 +39,13 @@ SIDEWAYS = """() => {
             ...out.slice(0, 3).map(element => element.outerHTML.slice(0, 120))];
 }"""
 
+STUCK = """() => [...document.body.querySelectorAll("*")].filter(element =>
+    element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 1 && element.tabIndex < 0 &&
+    ["auto", "scroll"].includes(getComputedStyle(element).overflowX) && element.checkVisibility() &&
+    !element.closest("mjx-container") &&
+    !element.querySelector("a[href], button, input, select, summary, [tabindex='0']")
+).map(element => `scrolls, but not by keyboard: ${element.outerHTML.slice(0, 120)}`)"""
+
 UNFOLD = "document.querySelectorAll('details:not(:has(> .ledger-box))').forEach(details => details.open = true)"
 
 TINY = """smallest => {
@@ -53,13 +61,16 @@ TINY = """smallest => {
     return [...found];
 }"""
 
-# A drawing without a ground of its own has dark lines on whatever is behind it.
-TRANSPARENT = """() => [...document.querySelectorAll("article img")].filter(image => {
-    const [red, green, blue, opaque = 1] = getComputedStyle(image).backgroundColor.match(/[\\d.]+/g).map(Number);
-    return opaque < 1 || Math.min(red, green, blue) < 200;
+# A drawing may be transparent where it has no lines: what is behind it has to be light, in the dark too.
+DARKENED = """() => [...document.querySelectorAll("article img, main img, .slides img")].filter(image => {
+    for (let box = image; box; box = box.parentElement) {
+        const [red, green, blue, opaque = 1] = getComputedStyle(box).backgroundColor.match(/[\\d.]+/g).map(Number);
+        if (opaque === 1) return Math.min(red, green, blue) < 200;
+    }
+    return false;
 }).map(image => image.outerHTML.slice(0, 120))"""
 
-CUT = """() => [...document.querySelectorAll("article, article *")].filter(element =>
+CUT = """() => [...document.querySelectorAll(".bd-article, .bd-article *")].filter(element =>
     element.checkVisibility() && !element.closest("mjx-container, svg") &&
     getComputedStyle(element).overflowX !== "visible" && element.clientWidth > 1 &&
     element.scrollWidth > element.clientWidth + 1
@@ -92,7 +103,7 @@ class Findings:
 def barriers(page: Page, *rules: str) -> list[str]:
     """What axe calls serious or critical: by all its rules, or by those that are named."""
     page.evaluate(f"() => {{ if (!window.axe) {{ {AXE_SCRIPT} }} }}")
-    return page.evaluate(BARRIERS, [list(rules) or None, ALIKE])
+    return page.evaluate(BARRIERS, list(rules) or None)
 
 
 def unreachable(page: Page) -> list[str]:
@@ -102,7 +113,7 @@ def unreachable(page: Page) -> list[str]:
     """
     page.evaluate(UNFOLD)
     for _ in range(20):
-        found = barriers(page, "scrollable-region-focusable")
+        found = page.evaluate(STUCK)
         if not found:
             break
         page.wait_for_timeout(500)
@@ -117,11 +128,13 @@ def look(page: Page, address: str) -> Findings:
     page.emulate_media(media="screen", color_scheme="light", reduced_motion="reduce")
     chromium.show(page, address)
     phone = page.evaluate(SIDEWAYS) + page.evaluate(TINY, SMALLEST) + unreachable(page) + page.evaluate(SIDEWAYS)
+    page.emulate_media(media="print")
+    page.set_viewport_size(SHEET)
+    paper = page.evaluate(CUT) + page.evaluate(SIDEWAYS) + page.evaluate(ON_PAPER)
+    page.evaluate(THIN_OUT)
+    page.emulate_media(media="screen")
     page.set_viewport_size(WIDE)
     light = barriers(page)
     page.emulate_media(color_scheme="dark")
-    dark, figures = barriers(page, "color-contrast"), page.evaluate(TRANSPARENT)
-    page.emulate_media(media="print", color_scheme="light")
-    page.set_viewport_size(SHEET)
-    paper = page.evaluate(CUT) + page.evaluate(SIDEWAYS) + page.evaluate(ON_PAPER)
+    dark, figures = barriers(page, "color-contrast"), page.evaluate(DARKENED)
     return Findings(complaints, light, dark, figures, phone, paper)

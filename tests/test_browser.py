@@ -180,16 +180,19 @@ FAULTS = {
         "<style>@media (prefers-color-scheme: dark) { #ink { color: #333; background: #222; } }</style>"
         "<p id='ink'>ink</p>": "color-contrast: #ink",
     },
-    "figures": {"<img alt='' src='data:,'>": "<img"},
+    "figures": {
+        "<style>@media (prefers-color-scheme: dark) { body { background: #222; } }</style>"
+        "<img alt='' src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>": "<img"
+    },
     "phone": {
         "<div style='width: 500px; height: 1px'></div>": "scrolls sideways by",
         "<p style='font-size: 7px'>whisper</p>": "7 px: whisper",
         "<div style='overflow-x: auto' tabindex='-1'><p style='white-space: nowrap'>"
         + "on and on " * 30
-        + "</p></div>": "scrollable-region",
+        + "</p></div>": "scrolls, but not by keyboard",
         "<details><summary>more</summary><pre tabindex='-1' style='overflow-x: auto'>"
         + "x" * 300
-        + "</pre></details>": "scrollable-region",
+        + "</pre></details>": "scrolls, but not by keyboard",
     },
     "paper": {
         "<pre style='overflow-x: auto'>" + "x" * 300 + "</pre>": "cut off by",
@@ -198,7 +201,7 @@ FAULTS = {
     },
 }
 PAGE = "<!DOCTYPE html><html lang='en'><title>Page</title><meta name='viewport' content='width=device-width'><body>{}"
-SOUND = "<main><article><h1>Page</h1><p>Nothing is wrong.</p>{}</article></main>"
+SOUND = "<main><article class='bd-article'><h1>Page</h1><p>Nothing is wrong.</p>{}</article></main>"
 
 
 def seen(browser: Browser, path: Path, text: str) -> Findings:
