@@ -20,17 +20,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book student slides colab notebooks test lint bench-env lock clean
+.PHONY: help env book pdf student slides colab notebooks test lint bench-env lock clean
 
 help:  ## print this list
 	@echo "make book       run the experiments on digits and every notebook, build the site in $(BUILD)/html"
+	@echo "make pdf        make book, and print it into $(BUILD)/book.pdf; needs Chromium"
 	@echo "make student    notebooks without solutions, and a zip of them, in $(BUILD)/student; BOOK=address for its links"
 	@echo "make slides     a deck of slides for each chapter, in $(BUILD)/html/slides; make book makes them, too"
 	@echo "make colab      copies of the notebooks that run on Colab; REPOSITORY=https://github.com/owner/name, also for make book"
-	@echo "make test       check everything: style, types, tests, notebooks, site and its links"
+	@echo "make test       check everything: style, spelling, types, tests, notebooks, site and its links"
 	@echo "make env        set up .venv; TORCH_INDEX= takes torch with CUDA, PYTHON=... another interpreter"
 	@echo "make notebooks  execute the notebooks in place, to commit them"
-	@echo "make lint       check style and types only"
+	@echo "make lint       check style, spelling and types only"
 	@echo "make bench-env  get Torch-Pruning into $(BUILD), for benchmarks/ only"
 	@echo "make lock       resolve pyproject.toml again and write constraints.txt"
 	@echo "make clean      remove what was built; .venv stays"
@@ -54,6 +55,9 @@ book: env
 	@$(BIN)/python book/scripts/website.py --notebooks $(BUILD)/notebooks --results $(BUILD)/results --to . --started $(STARTED) \
 	  $(ONLINE)
 
+pdf: book
+	@$(BIN)/python book/scripts/pdf.py --site $(BUILD)/html --to $(BUILD)/book.pdf
+
 student: env
 	@$(BIN)/python book/scripts/student.py $(if $(BOOK),--book $(BOOK)) --to $(BUILD)
 
@@ -67,11 +71,12 @@ notebooks: env
 	@$(BIN)/python book/scripts/execute.py --limit $(LIMIT) --in-place notebooks
 
 lint: env
-	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/pyright || failed=1; exit $$failed
+	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/codespell || failed=1; $(BIN)/pyright || failed=1; exit $$failed
 
 test: env
 	@failed=; \
 	$(BIN)/ruff check . || failed="$$failed ruff"; \
+	$(BIN)/codespell || failed="$$failed codespell"; \
 	$(BIN)/pyright || failed="$$failed pyright"; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 \

@@ -56,7 +56,7 @@ def test_a_number_is_found_and_printed(ledger: Ledger, text: str, expected: str)
     [
         ("digits/sensitivity; rate == 0.5; correct; d", "0 rows answer"),
         ("digits/sensitivity; ; correct; d", "3 rows answer"),
-        ("digits/sensitivity; rate == 0.3; corect; d", "the columns are layer, rate, correct, total"),
+        ("digits/sensitivity; rate == 0.3; hits; d", "the columns are layer, rate, correct, total"),
         ("digits/sensitivity; speed == 1; correct; d", "the columns are layer, rate, correct, total"),
         ("digits/sensitivity; rate ==; correct; d", "the columns are"),
         ("digits/sensitivity; rate == 0.3; correct * 0 / 0; d", "not a number"),

@@ -356,7 +356,7 @@ def test_sweep_counts_and_writes(net):
 @pytest.mark.parametrize(
     "arguments, texts",
     [
-        (["net.py:build", "--rate", "frist=0.5"], ["no layer 'frist'", "'first'"]),
+        (["net.py:build", "--rate", "frist=0.5"], ["no layer 'frist'", "'first'"]),  # codespell:ignore frist
         (["net.py:build", "--rate", "first=1.5"], ["rate 1.5"]),
         (["net.py:build", "--rate", "first=nan"], ["rate nan"]),
         (["net.py:build", "--rate", "first=0.5", "--input", "1,5,8,8"], ["(1, 5, 8, 8)"]),

@@ -161,7 +161,7 @@ def why(ledger: Ledger, experiment: str) -> str:
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """A table to read: numbers with two decimals, counts as they are, nothing where nothing is known."""
-    return table.apply(lambda column: column.map(_text) if column.dtype.kind in "fO" else column)
+    return table.apply(lambda column: column.map(_text) if column.dtype.kind in ("f", "O") else column)
 
 
 def _text(cell: object) -> str:
