@@ -196,8 +196,10 @@ def test_no_notebook_at_all_is_an_error(tmp_path: Path):
 
 
 def test_live_ledger_takes_other_settings_from_the_committed_one(tmp_path: Path):
-    committed, live = tmp_path / "results", tmp_path / "live"
+    committed, live = tmp_path / "results", tmp_path / "build" / "results"
     for setting in ("digits", "cifar10"):
+        (tmp_path / "weights" / setting).mkdir(parents=True)
+        (tmp_path / "weights" / setting / "vgg16-seed0.safetensors").write_text(setting)
         ledger = Ledger(committed, setting)
         for experiment, table in (("baseline-vgg16", "training-vgg16"), ("activations-vgg16", "activations-vgg16")):
             with ledger.run(f"prunekit reproduce {experiment} --setting {setting} --seed 0") as run:
@@ -206,6 +208,8 @@ def test_live_ledger_takes_other_settings_from_the_committed_one(tmp_path: Path)
     tables = {path.relative_to(live).as_posix() for path in live.glob("*/*.csv")}
     assert tables == {"cifar10/training-vgg16.csv", "cifar10/activations-vgg16.csv", "digits/activations-vgg16.csv"}
     assert Ledger(live, "digits").table("activations-vgg16")["seed"].tolist() == [0]
+    weights = [path.relative_to(live.parent).as_posix() for path in live.parent.rglob("*.safetensors")]
+    assert weights == ["weights/cifar10/vgg16-seed0.safetensors"], "networks of the live setting are trained anew"
 
     (live / "digits" / "half.csv").write_text("x\n")
     assert not experiments.prepare(committed, live, "code 1")

@@ -1,4 +1,4 @@
-"""Run the live experiments into a ledger below _build, and give it the committed rows of all other settings.
+"""Run the live experiments into a ledger below _build, and give it the committed rows and weights of all other settings.
 
     python book/scripts/experiments.py --to _build/results COMMAND...
 
@@ -38,6 +38,9 @@ def prepare(committed: Path, to: Path, code: str) -> bool:
     for setting in committed.iterdir() if committed.is_dir() else ():
         if setting.is_dir() and setting.name != LIVE:
             shutil.copytree(setting, to / setting.name)
+            weights = committed.parent / "weights" / setting.name
+            if weights.is_dir():  # chapters read trained networks from beside the ledger
+                shutil.copytree(weights, to.parent / "weights" / setting.name, dirs_exist_ok=True)
     return stamp.read_text().endswith(" done")
 
 
