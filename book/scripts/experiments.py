@@ -1,4 +1,4 @@
-"""Run the live experiments into a ledger below _build, and give it the committed rows and weights of all other settings.
+"""Run the live experiments into a ledger below _build; it gets the committed rows and weights of all other settings.
 
     python book/scripts/experiments.py --to _build/results COMMAND...
 
