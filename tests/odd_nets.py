@@ -27,6 +27,19 @@ class Gray(nn.Module):
         return self.fc(torch.flatten(F.relu(self.b(x)), 1))
 
 
+class Around(nn.Module):
+    """A sum around a conv, then a flatten: one unit that is read twice, at places of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.bn, self.b = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+        self.fc = nn.Linear(4 * 4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn(self.a(x)))
+        return self.fc((x + self.b(x)).flatten(1))
+
+
 class Viewed(nn.Module):
     """Flattened by a view that takes its sizes from the tensor; 2x2 pixels of each map remain."""
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 import torch
-from odd_nets import ALL, DRAWN, made
+from odd_nets import ALL, DRAWN, Around, made
 from probe import probe
-from torch import Tensor, nn
+from torch import nn
 
 import prunekit as pk
 from prunekit.errors import PlanError
@@ -75,19 +75,8 @@ def test_paint_is_read_where_poison_arrives(name: str):
             assert ours == poisoned
 
 
-class Plain(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.bn, self.b = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
-        self.fc = nn.Linear(4 * 4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.bn(self.a(x)))
-        return self.fc((x + self.b(x)).flatten(1))
-
-
 def test_step_by_step():
-    table = flow(pk.trace(Plain(), torch.zeros(1, 3, 2, 2)), "a", 2)
+    table = flow(pk.trace(Around(), torch.zeros(1, 3, 2, 2)), "a", 2)
     assert list(table["operation"]) == ["a", "bn", "relu", "b", "b", "add", "flatten", "fc"]
     assert list(table["happens"]) == ["gives", "carries", "passes", "reads", "gives", "joins", "moves", "reads"]
     assert list(table["kind"])[:4] == ["Conv2d", "BatchNorm2d", "function", "Conv2d"]
@@ -100,11 +89,11 @@ def test_step_by_step():
     assert [table["goes"][i] for i in (3, 4, 7)] == [("b.weight[:, 2]",), ("b.weight[2]", "b.bias[2]"),
                                                      ("fc.weight[:, 8:12]",)]  # fmt: skip
     assert [set(sources) for sources in table["sources"]] == [set(), {0}, {1}, {2}, set(), {2, 4}, {5}, {6}]
-    assert flow(pk.trace(Plain(), torch.zeros(1, 3, 2, 2)), "b", 2).equals(table)  # one unit, one course
+    assert flow(pk.trace(Around(), torch.zeros(1, 3, 2, 2)), "b", 2).equals(table)  # one unit, one course
 
 
 def test_what_freezes_says_why():
-    table = flow(pk.trace(Plain(), torch.zeros(1, 3, 2, 2)), "fc", 1)
+    table = flow(pk.trace(Around(), torch.zeros(1, 3, 2, 2)), "fc", 1)
     assert list(table["happens"]) == ["gives", "freezes"] and list(table["operation"]) == ["fc", "output"]
     assert table["reason"][1] == "it reaches the network's output" and table["painted"][1] == (1,)
 
@@ -134,7 +123,7 @@ def test_maps_that_are_padded_on_and_go_along_are_told():
 
 
 def test_the_network_is_not_touched():
-    model = Plain().train()
+    model = Around().train()
     graph = pk.trace(model, torch.zeros(1, 3, 2, 2))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
@@ -145,7 +134,7 @@ def test_the_network_is_not_touched():
 
 
 def test_filters_that_are_not_there():
-    graph = pk.trace(Plain(), torch.zeros(1, 3, 2, 2))
+    graph = pk.trace(Around(), torch.zeros(1, 3, 2, 2))
     with pytest.raises(PlanError, match="no layer 'c'"):
         flow(graph, "c", 0)
     for index in (4, -1):

@@ -5,8 +5,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
-from odd_nets import made
-from torch import Tensor, nn
+from odd_nets import Around, made
 
 import prunekit as pk
 from prunekit.flowing import flow
@@ -19,17 +18,6 @@ matplotlib.use("agg")
 def closed():
     yield
     matplotlib.pyplot.close("all")
-
-
-class Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.bn, self.b = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
-        self.fc = nn.Linear(4 * 4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.bn(self.a(x)))
-        return self.fc((x + self.b(x)).flatten(1))
 
 
 def painted(ax: Axes, widest: int) -> set[tuple[int, int, str]]:
@@ -61,7 +49,7 @@ def test_cells_are_painted_as_the_table_says(name: str, layer: str):
 
 
 def test_words_streams_and_the_line_around_a_block():
-    table = flow(pk.trace(Block(), torch.zeros(1, 3, 2, 2)), "a", 2)
+    table = flow(pk.trace(Around(), torch.zeros(1, 3, 2, 2)), "a", 2)
     ax = draw_flow(table)
     assert said(ax) == ["gives A = a[2]", "passes, with 4 entries for it", "passes", "reads: b.weight[:, 2]",
                         "gives B = b[2]", "A and B become one", "passes, to other places",
@@ -75,7 +63,7 @@ def test_words_streams_and_the_line_around_a_block():
 
 
 def test_what_is_read_ends_at_a_line_and_what_is_frozen_is_hatched():
-    graph = pk.trace(Block(), torch.zeros(1, 3, 2, 2))
+    graph = pk.trace(Around(), torch.zeros(1, 3, 2, 2))
     ends = [c for c in draw_flow(flow(graph, "a", 2)).collections if c.get_linewidth()[0] > 3]
     assert len(ends) == 1 + 4
     ax = draw_flow(flow(graph, "fc", 1))
@@ -107,4 +95,4 @@ def test_lines_that_meet_are_side_by_side():
 
 def test_given_axes_are_drawn_on():
     _, ax = matplotlib.pyplot.subplots()
-    assert draw_flow(flow(pk.trace(Block(), torch.zeros(1, 3, 2, 2)), "a", 0), ax) is ax
+    assert draw_flow(flow(pk.trace(Around(), torch.zeros(1, 3, 2, 2)), "a", 0), ax) is ax
