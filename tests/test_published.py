@@ -60,6 +60,12 @@ def test_other_weights_are_refused(job):
     checked(job, "vgg16")
 
 
-def test_a_missing_file_says_how_to_make_it(job):
-    with pytest.raises(FileError, match="reproduce baseline-vgg16 --setting cifar10 --seed 0` trains them"):
+def test_a_missing_file_says_how_to_get_it(job):
+    with pytest.raises(FileError, match=r"Copy \S*weights/cifar10/vgg16-seed0\.safetensors, which comes with"):
         checked(job, "vgg16")
+
+
+def test_a_missing_file_that_does_not_come_with_the_project_says_how_to_make_it(tmp_path):
+    job = Job("baseline-resnet110", Ledger(tmp_path / "results", "cifar10"), setting("cifar10"), 0)
+    with pytest.raises(FileError, match=r"resnet110-seed0.safetensors. `prunekit reproduce baseline-resnet110"):
+        checked(job, "resnet110")

@@ -27,9 +27,11 @@ def checked(job: Job, network: str) -> nn.Module:
     """The job's trained network; what the ledger says about it must have been measured on these weights."""
     path = job.weights(network)
     if not path.exists():
+        ours = (origin.repository() or Path()) / "weights" / path.relative_to(path.parents[1])
+        copied = f"Copy {ours}, which comes with the project; or " if ours.exists() else ""
         raise FileError(
-            f"There are no weights {path}. `prunekit reproduce baseline-{network} --setting {job.setting.name} --seed "
-            f"{job.seed}` trains them."
+            f"There are no weights {path}. {copied}`prunekit reproduce baseline-{network} --setting {job.setting.name} "
+            f"--seed {job.seed}` trains them."
         )
     model = load(path, lambda: job.setting.build(network)).float()
     measured = wanted(job, network)
