@@ -49,7 +49,7 @@ class Networks(SphinxDirective):
         except PrunekitError as error:
             LOGGER.warning("ledger: %s", error, location=self.get_location(), type="ledger")
             return []
-        return [nodes.raw("", html_table(rows(table), "networks of torchvision"), format="html")]
+        return [nodes.raw("", html_table(rows(table), "networks of torchvision", "networks"), format="html")]
 
 
 def setup(app: Sphinx) -> dict:
