@@ -1,6 +1,7 @@
 """Build a book the way `make book` does."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,3 +20,12 @@ def built(root: Path, to: Path) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+
+
+def small_root(root: Path, first: str) -> Path:
+    """A book whose only page is `first`, which is not written yet, with the project's own configuration."""
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "__pycache__"))
+    shutil.copy(ROOT / "_config.yml", root)
+    (root / "_toc.yml").write_text(f"format: jb-book\nroot: {first}\n")
+    (root / "notebooks").mkdir()
+    return root

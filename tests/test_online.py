@@ -11,13 +11,13 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from building import ROOT, small_root
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import online
 from execute import METADATA
 
-ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/owner/some.name"
 
 
@@ -70,11 +70,7 @@ def test_all_notebooks_are_copied(tmp_path: Path):
 @pytest.fixture
 def small_book(tmp_path: Path) -> Path:
     """A book of one notebook with the project's own configuration."""
-    root = tmp_path / "root"
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "__pycache__"))
-    shutil.copy(ROOT / "_config.yml", root)
-    (root / "_toc.yml").write_text("format: jb-book\nroot: notebooks/01_a\n")
-    (root / "notebooks").mkdir()
+    root = small_root(tmp_path / "root", "notebooks/01_a")
     cells = [
         new_markdown_cell("# **It** holds\n\n**In this chapter** you will see."),
         new_markdown_cell("## Summary\n\n- One."),

@@ -1,7 +1,6 @@
 """The built site: every link inside it leads somewhere, nothing is asked of another site, everything is described."""
 
 import re
-import shutil
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
-from building import ROOT, built
+from building import ROOT, built, small_root
 
 import chapters
 import prunekit
@@ -207,11 +206,7 @@ def test_every_figure_of_a_notebook_has_its_data(site: Path):
 @pytest.fixture
 def small_book(tmp_path: Path) -> Path:
     """A book of one page with the project's own configuration."""
-    root = tmp_path / "root"
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "__pycache__"))
-    shutil.copy(ROOT / "_config.yml", root)
-    (root / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
-    (root / "notebooks").mkdir()
+    root = small_root(tmp_path / "root", "book/page")
     ledger = Ledger(root / "results", "digits")
     with ledger.run("prunekit reproduce demo") as run:
         ledger.add("demo", [{"rate": 0.5, "correct": 3, "total": 4}], ["rate"], run)

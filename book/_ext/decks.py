@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -25,7 +24,7 @@ from sphinx.util.docutils import SphinxDirective
 import slides
 from claims import judged, kind, mark
 from lessons import title
-from offline import copy_mathjax
+from offline import copy_mathjax, copy_parts
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent / "deck"  # template and style
@@ -72,13 +71,7 @@ def build(notebooks: Path, results: str | None, to: Path) -> list[Path]:
 
 def add_programs(to: Path) -> None:
     """reveal.js and MathJax."""
-    spec = find_spec("sphinx_revealjs")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("The package sphinx-revealjs is missing: run `make env`.")
-    source = Path(spec.origin).parent / "_static" / "revealjs"
-    for part in PARTS:
-        (to / "reveal" / part).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / part, to / "reveal" / part)
+    copy_parts("sphinx_revealjs", "sphinx-revealjs", "_static/revealjs", PARTS, to / "reveal")
     copy_mathjax(to / "mathjax")
 
 

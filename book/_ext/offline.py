@@ -5,6 +5,7 @@ A classroom may be offline, so the site carries its own copy of MathJax, taken f
 """
 
 import shutil
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,18 +28,23 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: ob
     context["script_files"] = [script for script in context.get("script_files", []) if not thebe(script)]
 
 
-def copy_mathjax(target: Path) -> None:
-    """Put MathJax into a folder of its own."""
-    spec = find_spec("sphinx-mathjax-offline")
+def copy_parts(package: str, distribution: str, folder: str, parts: Iterable[str], target: Path) -> None:
+    """Copy files and folders of an installed package, named below its `folder`, to the same places below `target`."""
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("The package sphinx-mathjax-offline is missing: run `make env`.")
-    source = Path(spec.origin).parent / "static" / "mathjax"
-    for part in PARTS:
+        raise ModuleNotFoundError(f"The package {distribution} is missing: run `make env`.")
+    source = Path(spec.origin).parent / folder
+    for part in parts:
         if (source / part).is_dir():
             shutil.copytree(source / part, target / part, dirs_exist_ok=True)
         else:
-            target.mkdir(parents=True, exist_ok=True)
+            (target / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / part, target / part)
+
+
+def copy_mathjax(target: Path) -> None:
+    """Put MathJax into a folder of its own."""
+    copy_parts("sphinx-mathjax-offline", "sphinx-mathjax-offline", "static/mathjax", PARTS, target)
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
