@@ -30,7 +30,7 @@ def with_hours(claim: Claim) -> Claim:
         lacks = {name: lacking(EXPERIMENTS[name], ledger, here) for name in with_baselines(claim.experiments, ledger)}
         takes = spoken(seconds((part.work(here) for parts in lacks.values() for part in parts), on_two_cores))
         names = ", ".join(name for name, parts in lacks.items() if parts)
-        return replace(found, numbers=f"{found.numbers}; needs {names}: about {takes} on two cores")
+        return replace(found, numbers=f"needs {names}: about {takes} on two cores, as {ledger.setting}")
 
     return replace(claim, judge=judge)
 
