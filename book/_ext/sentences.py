@@ -1,4 +1,4 @@
-"""Columns of sentences in the tables that cells put out: pandas writes them like numbers, here they wrap from the left."""
+"""Columns of sentences in the tables that cells put out wrap, from the left; pandas writes them like numbers."""
 
 import re
 
