@@ -34,6 +34,14 @@ def test_a_lesson_is_counted_from_the_notebook(folder: Path):
     assert lessons.lesson(folder / "01_a.ipynb")["to run"] == "12 s"
 
 
+def test_a_statement_counts_by_its_length_however_it_is_wrapped():
+    short, wrapped = "total = first + second", "total = (\n    first\n    # the rest\n    + second\n)"
+    assert lessons.statements(f"# a comment\n\nif x:\n    {short}") == ["# a comment", "if x:", short]
+    cells = [new_code_cell(f"{wrapped}\nx = 1"), new_code_cell(f"y = '{'a' * lessons.WIDTH}'")]
+    assert lessons.lines(new_notebook(cells=cells[:1])) == 3, "two statements and a comment"
+    assert lessons.lines(new_notebook(cells=cells[1:])) == 2, "one that fills two lines"
+
+
 def test_the_table_says_how_long_a_chapter_runs_only_if_that_was_measured(folder: Path):
     without = lessons.table(folder, "../")
     assert '<a href="../notebooks/01_a.html">A *title* &amp; more</a>' in without

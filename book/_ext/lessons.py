@@ -5,8 +5,10 @@ takes what it took when the chapter was last executed for this site, if it was; 
 """
 
 import html
+import io
 import math
 import re
+import tokenize
 from pathlib import Path
 
 import nbformat
@@ -20,6 +22,7 @@ from prunekit.costs import device_name
 from prunekit.paper.estimates import spoken
 
 WORDS, LINES = 130, 8  # a minute: of prose about something new, of code that one wants to understand
+WIDTH = 120  # columns of a line of code
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 PACE = f"Reading: {WORDS} words or {LINES} lines of code a minute, exercises left out; an estimate, not a measurement."
 NOT_RUN = "This copy of the site was built from stored outputs, so it cannot say how long the cells take to run."
@@ -41,16 +44,29 @@ def words(notebook: NotebookNode) -> list[str]:
     return re.findall(r"[\w'’.,×%-]*\w[\w'’.,×%-]*", prose)
 
 
-def lines(notebook: NotebookNode) -> list[str]:
-    """The lines of code that are seen, exercises left out."""
+def lines(notebook: NotebookNode) -> int:
+    """How many lines the code that is seen would fill at `WIDTH` columns, exercises left out.
+
+    A statement counts by its length, so that it does not matter how it is wrapped.
+    """
     code = [c for c in notebook.cells if c.cell_type == "code" and not for_exercises(c)]
     seen = [c for c in code if tags(c).isdisjoint(HIDDEN)]
-    return [line for cell in seen for line in cell.source.splitlines() if line.strip()]
+    return sum(math.ceil(len(statement) / WIDTH) for cell in seen for statement in statements(cell.source))
+
+
+def statements(source: str) -> list[str]:
+    """The logical lines of some code, each on one line, and its lines of comment."""
+    text, found, start = source.splitlines(), [], 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.NEWLINE or (token.type == tokenize.COMMENT and token.line.strip() == token.string):
+            found.append(" ".join(line.strip() for line in text[start : token.end[0]] if line.strip()))
+            start = token.end[0]
+    return [statement for statement in found if statement]
 
 
 def minutes(notebook: NotebookNode) -> int:
     """How long a chapter takes to read, exercises left out."""
-    return math.ceil(len(words(notebook)) / WORDS + len(lines(notebook)) / LINES)
+    return math.ceil(len(words(notebook)) / WORDS + lines(notebook) / LINES)
 
 
 def title(notebook: NotebookNode) -> str:
