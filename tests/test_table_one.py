@@ -162,11 +162,25 @@ def test_other_ways_are_compared_with_the_papers(ledger):
     assert found.iloc[1]["note"].startswith("not run: about")
 
 
-def test_ways_are_compared_on_the_seeds_that_both_have(ledger):
+def test_ways_are_compared_on_the_seeds_that_all_have(ledger):
     retrained(ledger, "retraining-vgg16-a", 9_300, 9_500)
     retrained(ledger, "random-vgg16-a", 9_200)
-    row = controls(ledger).set_index(["model", "way"]).loc["VGG-16-A"].iloc[2]
-    assert row["last"] == pytest.approx(8.0) and row["difference"] == pytest.approx(1.0)
+    found = controls(ledger).set_index(["model", "way"]).loc["VGG-16-A"]
+    first, other = found.iloc[0], found.iloc[2]
+    assert first["last"] == pytest.approx(7.0) and first["seeds"] == 1
+    assert other["last"] == pytest.approx(8.0) and other["difference"] == pytest.approx(1.0)
+    both = errors(ledger).set_index("model").loc["VGG-16-A"]
+    assert both["last"] == pytest.approx(6.0) and both["seeds"] == 2, "where nothing is compared, all seeds count"
+
+
+def test_ways_that_have_no_seed_in_common_are_not_shown(ledger):
+    retrained(ledger, "retraining-vgg16-a", 9_300)
+    rows = pd.DataFrame(
+        [{"network": "net", "seed": 1, "split": "test", "correct": 9_200, "total": 10_000, "epochs": 4}]
+    )
+    put(ledger, "final-random-vgg16-a", rows, ["network", "seed", "split"])
+    put(ledger, "random-vgg16-a", curve([0, 90], [0, 45], seed=1))
+    assert controls(ledger).query("model == 'VGG-16-A'")["last"].isna().all()
 
 
 def test_a_smaller_network_in_the_place_of_the_papers_is_named(tmp_path):

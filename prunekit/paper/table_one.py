@@ -1,5 +1,7 @@
 """Table 1's errors: the paper's beside ours beside those of Liu et al.; and other ways to the same pruned shapes."""
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from ..intervals import difference
@@ -64,18 +66,22 @@ def errors(ledgers: Ledgers) -> pd.DataFrame:
 def controls(ledgers: Ledgers) -> pd.DataFrame:
     """Other ways to the pruned shapes that Table 1 trains from scratch, too: a row per shape and way.
 
-    Columns as in `errors`, but `difference` is from the first way, which is the paper's, in the same setting and over
-    the seeds that both have; and `way`, `epochs`.
+    Columns as in `errors`, but `difference` is from the first way, which is the paper's, in the same setting; and
+    `way`, `epochs`. Of a shape only those seeds count that all ways have for which there are rows in the setting.
     """
     rows = []
     for name in CONTROLLED:
-        for (before, behind), way in WAYS.items():
-            experiment = f"{before}-{name}{behind}"
+        ways = {f"{before}-{name}{behind}": way for (before, behind), way in WAYS.items()}
+        for experiment, way in ways.items():
             ledger = where(ledgers, experiment)
-            found = ours(ledger, experiment)
-            first, counts = finals(ledger, f"retraining-{name}"), finals(ledger, experiment)
-            if before != "retraining" and (both := sorted(set(first) & set(counts))):
-                found |= compared(mean([counts[seed] for seed in both]), mean([first[seed] for seed in both]))
+            each = {other: counts for other in ways if (counts := finals(ledger, other))}
+            shared = set.intersection(*map(set, each.values())) if each else set()
+            found = ours(ledger, experiment, shared)
+            first = each.get(f"retraining-{name}")
+            if found and first and not experiment.startswith("retraining-"):
+                found |= compared(
+                    *(mean([some[seed] for seed in sorted(shared)]) for some in (each[experiment], first))
+                )
             about = {"model": SETTINGS[ledger.setting].configuration(name).title, "way": way}
             beside = {"paper": printed(experiment), "liu": liu(experiment)}
             of = {"setting": ledger.setting, "note": ""} if found else {"setting": "", "note": why(ledger, experiment)}
@@ -123,14 +129,18 @@ def finals(ledger: Ledger, experiment: str) -> dict[int, Count]:
     return dict(zip(rows["seed"], zip(rows["correct"], rows["total"], strict=True), strict=True))
 
 
-def ours(ledger: Ledger, experiment: str) -> dict:
-    """Our errors of an experiment, the range of last over seeds, and how many there are; empty if it was not run."""
-    each = [error(*count) for count in finals(ledger, experiment).values()]
+def ours(ledger: Ledger, experiment: str, seeds: Collection[int] | None = None) -> dict:
+    """Our errors of an experiment, the range of last over seeds, and how many there are; empty if it was not run.
+
+    With `seeds`, only those count.
+    """
+    each = [error(*count) for seed, count in finals(ledger, experiment).items() if seeds is None or seed in seeds]
     if not each:
         return {}
     found = {"last": sum(each) / len(each), "least": min(each), "most": max(each), "seeds": len(each)}
     if not experiment.startswith("baseline-"):
         chosen = choices(ledger.table(experiment))
+        chosen = chosen if seeds is None else chosen[chosen["seed"].isin(seeds)]
         found |= {which: error(chosen[which], chosen["total"]).mean() for which in ("best", "selected")}
         found["epochs"] = chosen["epochs"].max()
     return found
