@@ -298,9 +298,8 @@ def highest(graph: Graph, layer: str, scores: Tensor, keep: int) -> tuple[int, .
     removable = sum(len(unit) for unit in units.values())
     if missing > removable:
         reason = next(graph.reasons[color] for color in colors if color in graph.reasons)
-        raise PlanError(
-            f"Layer {layer!r} cannot lose {missing} of its {len(colors)} filters: only {removable} can go: {reason}."
-        )
+        limit = f"only {removable} can go" if removable else "none can go"
+        raise PlanError(f"Layer {layer!r} cannot lose {missing} of its {len(colors)} filters: {limit}: {reason}.")
     lost: set[int] = set()
     values = scores.tolist()
     for unit in sorted(units.values(), key=lambda unit: (sum(values[i] for i in unit) / len(unit), unit)):

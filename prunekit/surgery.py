@@ -221,7 +221,8 @@ def outputs(model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
             out = model(*(x.clone() for x in inputs))  # which a forward may change in place
             return [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point()]
     except Exception as error:  # whatever a forward may raise
+        said = f"{error} {line_of(error)}".rstrip(" .")
         raise SurgeryError(
-            f"The pruned network does not run: {error} {line_of(error)} A size seems to be written into the forward; "
-            "take it from the tensor instead, as in x.size(1)."
+            f"The pruned network does not run: {said}. A size seems to be written into the forward; take it from the "
+            "tensor instead, as in x.size(1)."
         ) from error
