@@ -95,7 +95,12 @@ def sensitivity(table: pd.DataFrame, ax: Axes | None = None, ends: Sequence[int]
             label=f"conv {number}, {rows['filters'].iloc[0]} filters",
         )
     ax.axhline(baseline, color="0.5", linewidth=1, zorder=0)
-    ax.set(xlabel="filters removed from the layer", ylabel="test accuracy", ylim=(0, 1))
+    ax.set(
+        xlabel="filters removed from the layer",
+        ylabel="test accuracy",
+        ylim=(0, 1),
+        xticks=(0, 0.1, 0.3, 0.5, 0.7, 0.9),
+    )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
     ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
