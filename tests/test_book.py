@@ -287,7 +287,8 @@ def test_the_table_of_costs_has_a_column_for_each_setting_and_machine(tmp_path: 
         ledgers[0].add("ranking-vgg16", [{"filter": 0}], ["filter"], run)
     table = experiments_table.costs(ledgers)
     assert list(table["experiment"]) == ["ranking-vgg16", experiments_table.ALL]
-    assert list(table.columns) == ["experiment", f"cifar10-short: {run.device}, {run.threads} CPU threads", "what"]
+    threads = f"{run.threads} CPU thread{'s' * (run.threads != 1)}"
+    assert list(table.columns) == ["experiment", f"cifar10-short: {run.device}, {threads}", "what"]
     assert list(table.iloc[:, 1]) == ["1 s", "1 s"] and "norm. Figures 2a, 5." in table["what"][0]
 
 

@@ -230,7 +230,7 @@ NUMBERS: dict[str, Callable[[], Any]] = {
     "Seconds and multiply-adds": lambda: 100 - (40 + 60 / 2),
     "One rate for all": rate_of_a_chain,
     "How far off is confidence": calibration_error,
-    "Behind an equal count": changed_answers,
+    "Behind a nearly equal count": changed_answers,
 }
 WORDS: dict[str, Callable[[], str]] = {
     "Which filter goes": smallest_norm,

@@ -44,7 +44,7 @@ def test_a_statement_counts_by_its_length_however_it_is_wrapped():
 
 def test_the_table_says_how_long_a_chapter_runs_only_if_that_was_measured(folder: Path):
     without = lessons.table(folder, "../")
-    assert '<a href="../notebooks/01_a.html">A *title* &amp; more</a>' in without
+    assert '<a href="../notebooks/01_a.html">1. A *title* &amp; more</a>' in without
     assert "<th>to run</th>" not in without and lessons.NOT_RUN in without
     (folder / "01_a.seconds").write_text("150.0\n")
     timed = lessons.table(folder, "../")

@@ -32,7 +32,7 @@ def costs(ledgers: Iterable[Ledger]) -> pd.DataFrame:
             one = (rows["seconds"] / rows["seeds"]).clip(lower=1)
             shown = one.map(spoken) + rows["untimed"].map({True: UNTIMED, False: ""})
             shown[ALL] = spoken(one.sum())
-            columns[f"{ledger.setting}: {device}, {threads} CPU threads"] = shown
+            columns[f"{ledger.setting}: {device}, {threads} CPU thread{'s' * (threads != 1)}"] = shown
     table = pd.DataFrame(columns).fillna("")
     run = [each for each in EXPERIMENTS.values() if each.name in table.index]
     what = pd.Series({each.name: f"{each.title}. {each.figure}." for each in run}, dtype=str)

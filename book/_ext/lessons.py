@@ -93,7 +93,7 @@ def table(folder: Path, up: str) -> str:
     paths = sorted(folder.glob("*.ipynb"))
     rows = pd.DataFrame([lesson(path) for path in paths])
     rows["chapter"] = [
-        f'<a href="{up}notebooks/{path.stem}.html">{html.escape(name)}</a>'
+        f'<a href="{up}notebooks/{path.stem}.html">{int(path.stem[:2])}. {html.escape(name)}</a>'
         for path, name in zip(paths, rows["chapter"], strict=True)
     ]
     timed = (rows["to run"] != "").any()

@@ -213,7 +213,10 @@ CLAIMS = (
     ),
     Claim(
         id="3.3",
-        meaning="Pruning all layers at once is as good as layer by layer, at a fraction of the epochs.",
+        meaning=(
+            "For cuts like those of Table 1, pruning all layers at once is as good as layer by layer, at a fraction of "
+            "the epochs."
+        ),
         place="Section 3.4",
         experiments=tuple(f"{kind}-{name}" for name in ITERATIVE for kind in ("retraining", "iterative")),
         predicate=(
