@@ -137,7 +137,7 @@ def time_follows_multiply_adds(ledger: Ledger) -> Verdict:
             parts.append(within((span[0] - macs, span[1] - macs), CLOSE))
             time = f"{middle:.1%} of the time ({span[0]:.1%} to {span[1]:.1%})"
             sentences.append(f"{pair} saves {time}, {macs:.1%} of multiply-adds")
-        machine = f"on {table['device'].iloc[0]} with {table['threads'].iloc[0]} threads"
+        machine = f"on {table['device'].iloc[0]}, threads: {table['threads'].iloc[0]}"
         return parts, f"{', '.join(sentences)} {machine}"
 
     return by_seed(ledger, ("wall-clock",), judge)
