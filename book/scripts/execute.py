@@ -40,6 +40,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, limit: float) -> floa
         timeout=int(limit) or None,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,  # a busy machine delivers the lines that a cell prints in pieces
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: it warns of a local connection each time
         resources={"metadata": {"path": str(folder)}},
     )
