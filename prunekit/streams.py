@@ -157,7 +157,7 @@ def words(row: dict, letter: dict[str, str]) -> str:
         case "reads":
             return "reads: " + ", ".join(row["goes"])
         case "carries":
-            return f"passes, with {len(row['goes'])} {'entry' if len(row['goes']) == 1 else 'entries'} for it"
+            return f"carries {len(row['goes'])} {'entry' if len(row['goes']) == 1 else 'entries'} for it"
         case "pads":
             return "padded on, and goes along"
         case "moves":

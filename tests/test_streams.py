@@ -51,7 +51,7 @@ def test_cells_are_painted_as_the_table_says(name: str, layer: str):
 def test_words_streams_and_the_line_around_a_block():
     table = flow(pk.trace(Around(), torch.zeros(1, 3, 2, 2)), "a", 2)
     ax = draw_flow(table)
-    assert said(ax) == ["gives A = a[2]", "passes, with 4 entries for it", "passes", "reads: b.weight[:, 2]",
+    assert said(ax) == ["gives A = a[2]", "carries 4 entries for it", "passes", "reads: b.weight[:, 2]",
                         "gives B = b[2]", "A and B become one", "passes, to other places",
                         "reads: fc.weight[:, 8:12]"]  # fmt: skip
     streams = [patch for patch in ax.patches if isinstance(patch, Polygon)]
