@@ -9,6 +9,8 @@ from matplotlib.ticker import PercentFormatter
 
 from .figures import DASHES, MARKS, PALETTE, axes_for
 
+COLORS = [*PALETTE[:3], PALETTE[4], PALETTE[9], (0.0, 0.0, 0.0)]  # no two of one hue: lines here cross and touch
+
 
 def by_layer(table: pd.DataFrame, names: Mapping[str, str], columns: int = 4) -> Axes:
     """Figures 8 to 10: accuracy against the share of filters removed, a panel per layer, a line per criterion.
@@ -57,7 +59,7 @@ def lines(ax: Axes, table: pd.DataFrame, names: Mapping[str, str], size: float) 
         accuracy = (sums["correct"] / sums["total"]).unstack("draw")  # rates by draws
         rates = [0, *accuracy.index]
         several = accuracy.shape[1] > 1
-        color = "0.45" if several else PALETTE[place]
+        color = "0.45" if several else COLORS[place % len(COLORS)]
         ax.plot(
             rates,
             [baseline, *accuracy.mean(axis=1)],

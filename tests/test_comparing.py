@@ -68,6 +68,13 @@ def test_the_average_is_over_layers_and_the_band_over_draws():
     assert [b for pair in band(ax) for b in pair] == pytest.approx([0.95, 0.95, 0.78, 0.84, 0.48, 0.54])
 
 
+def test_no_two_criteria_share_a_color():
+    names = [f"criterion {place}" for place in range(6)]
+    once = pd.concat([table().query("criterion == 'l1'").assign(criterion=name) for name in names])
+    ax = comparing.averaged(once, {name: name for name in names})
+    assert len({line.get_color() for line in ax.get_lines()[1:]}) == len(names)
+
+
 def test_a_table_without_draws_has_lines_without_bands():
     once = table().query("criterion == 'l1'").drop(columns="draw")
     ax = comparing.by_layer(once, {"l1": "smallest"})
