@@ -101,7 +101,7 @@ def savings(table: pd.DataFrame) -> Axes:
     ax.set(xlabel="multiply-adds saved", ylabel="time saved", xlim=(0, end))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
+    ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=2, frameon=False)
     return ax
 
 

@@ -25,7 +25,8 @@ def measured(*names: str) -> pd.DataFrame:
         for pair, some in table[table["seed"] == table["seed"].min()].groupby("pair", sort=False):
             (low, high), middle, macs = saved(some)
             small, whole = some.groupby("macs")["seconds"].median()
-            device = f"{some['device'].iloc[0]}, {some['threads'].iloc[0]} threads"
+            device, threads = some[["device", "threads"]].iloc[0]
+            device = f"{device}, {threads} thread{'' if threads == 1 else 's'}"
             shares = {"time_saved": middle, "low": low, "high": high, "macs_saved": macs}
             rows.append({"setting": name, "device": device, "pair": pair, "whole": whole, "small": small} | shares)
     return pd.DataFrame(rows)
