@@ -69,6 +69,7 @@ def two_strategies(
     for index in range(filters):
         feature_map(ax, right - GAP / 2 - 0.5, -index, OWN if index == removed else None)
     ax.text((filters - 1) / 2, 0.8, "layer i", ha="center", va="center")
+    ax.text(right - GAP / 2 - 0.5, 0.8, "maps", ha="center", va="center")
     ax.text(right + (outputs - 1) / 2, 0.8, "layer i + 1", ha="center", va="center")
     for place, (name, values) in enumerate(sums.items()):
         x, y = (0, -len(first)) if name == "sum" else (right, 1 - filters - place)

@@ -60,6 +60,13 @@ def test_names_stand_below_if_all_panels_have_the_same_and_in_each_if_not():
     assert [named(ax.get_legend()) for ax in figure.axes if ax.axison] == expected and not figure.legends
 
 
+def test_the_horizontal_axis_is_named_in_the_middle_or_in_each_panel():
+    names = [ax.get_xlabel() for ax in panels(table()).figure.axes]
+    assert names == ["", "", "", "", "filters removed", ""]
+    names = [ax.get_xlabel() for ax in panels(table().query("panel < 'stage 3'")).figure.axes]
+    assert names == ["filters removed"] * 2
+
+
 def test_without_an_unpruned_network_lines_start_at_their_first_rate():
     given = table().drop(columns="baseline_correct").assign(marked=True)
     (ax, *_) = panels(given[given["panel"] == "stage 1"]).figure.axes

@@ -47,6 +47,7 @@ def test_the_two_strategies_show_the_sums_and_frame_what_goes():
     texts = {(text.get_position(), text.get_text()) for text in ax.texts}
     shown = Counter(text for _, text in texts if text.isdigit())
     assert shown == Counter(str(n) for row in (*first, *second, *sums.values()) for n in row)
+    assert {"maps", "layer i", "layer i + 1"} <= {text for _, text in texts}
     framed = [t.get_text() for t in ax.texts if (box := t.get_bbox_patch()) and box.get_linewidth() == 2]
     assert framed == ["2", "14", "21"]
     assert hatches(ax) == {"": 2 + 3 + 2, schemes.OWN[1]: 2, schemes.READS[1]: 3}  # maps have no hatch
