@@ -23,6 +23,11 @@ def test_the_whole_column_of_a_sentence_is_marked_and_its_heading(index: list[st
     assert sorted(marked(pd.DataFrame(rows).set_index(index))) == sorted(["numbers", SENTENCE, "none"])
 
 
+def test_names_of_rows_that_are_sentences_wrap():
+    index = pd.MultiIndex.from_product([["right after the cut of all"], [0.1, 0.5]], names=["when", "rate"])
+    assert marked(pd.DataFrame({"points": [-0.2, 0.0]}, index=index)) == ["right after the cut of all"]
+
+
 def test_numbers_names_and_intervals_are_left_alone():
     frame = pd.DataFrame({"filters": [512], "layer": ["a_very_long_name_of_a_layer.0"], "interval": ["-0.61 to 0.83"]})
     assert marked(frame) == []

@@ -10,18 +10,19 @@ LONGEST = 24  # characters that a number, a name or an interval has; what is lon
 
 
 def wrapped(table: str) -> str:
-    """The table with the class "words" on the cells and the heading of every column that holds a sentence."""
+    """The table with the class "words" on the cells and the heading of every column that holds a sentence, and on the
+    names of rows that are one."""
     soup = BeautifulSoup(table, "html.parser")
+    names = [name for name in soup.select("tbody th") if sentence(name)]
     rows = [row.find_all("td") for row in soup.select("tbody tr")]
     columns = min(map(len, rows), default=0)
     # Counted from the right: an index that spans several rows is missing in the later ones.
     words = {-n for n in range(1, columns + 1) if any(sentence(row[-n]) for row in rows)}
-    if not words:
+    if not words and not names:
         return table
     headings = [row.find_all("th") for row in soup.select("thead tr")]
-    for cells in rows + headings[:1]:
-        for n in words:
-            cells[n]["class"] = "words"
+    for cell in names + [cells[n] for cells in rows + headings[:1] for n in words]:
+        cell["class"] = "words"
     return str(soup)
 
 
