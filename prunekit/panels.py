@@ -36,7 +36,8 @@ def panels(table: pd.DataFrame, others: str = "other layers") -> Axes:
             ax.legend(*entries, fontsize="small", loc="lower left", frameon=True, edgecolor="none")
     for ax in grid[:, 0]:
         ax.set_ylabel("test accuracy")
-    for ax in grid[-1, across // 2 : across // 2 + 1] if across % 2 else grid[-1]:  # all, if none is in the middle
+    named = [grid[-1, across // 2]] if across % 2 else grid[-1]  # the panel in the middle, or all if none is
+    for ax in named:
         ax.set_xlabel("filters removed")
     return grid[0, 0]
 
