@@ -44,7 +44,7 @@ def about(root: Path, site: Path) -> str:
     return (
         f'<p><img class="emblem" src="{logo}" alt=""></p>'
         "<p>“Pruning Filters for Efficient ConvNets” by Li and others (ICLR 2017), taken apart claim by claim, "
-        "its claims checked by running them.</p>"
+        "with every claim checked that could be run so far.</p>"
         f"<p>{html.escape(config['author'])}. Version {html.escape(version)}.</p>"
         "<p>This copy is for reading and writing on: the right margin is free, and solutions and answers stand at the "
         f"end. Only the site has the code of figures, {html.escape(absent)}.</p>"
