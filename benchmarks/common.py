@@ -19,6 +19,7 @@ import prunekit as pk
 from prunekit import nets
 from prunekit.data import Data, load
 from prunekit.ledger import Ledger
+from prunekit.walking import Fork, Walker
 
 ROOT = Path(__file__).parents[1]
 CIFAR_IMAGE = torch.zeros(1, 3, 32, 32)
@@ -40,9 +41,9 @@ def options(about: str, **defaults: int) -> argparse.Namespace:
 
 def network(name: str, tiny: bool) -> tuple[nn.Module, str]:
     """A network of the paper in eval mode, "trained" if its weights are in this copy of the project, else "drawn"."""
-    file = ROOT / "weights" / "cifar10-short" / f"{name}-seed0.safetensors"
-    if file.exists() and not tiny:
-        return pk.load(file, lambda: nets.build(name)).float().eval(), "trained"
+    found = sorted((ROOT / "weights").glob(f"*/{name}-seed0.safetensors"))
+    if found and not tiny:
+        return pk.load(found[0], lambda: nets.build(name)).float().eval(), "trained"
     torch.manual_seed(0)
     return nets.build(name, width=0.25 if tiny else 1.0).eval(), "drawn"
 
@@ -50,6 +51,19 @@ def network(name: str, tiny: bool) -> tuple[nn.Module, str]:
 def images(tiny: bool) -> Data:
     """CIFAR-10; for a tiny run scikit-learn's digits, of the same shape."""
     return load("digits" if tiny else "cifar10")
+
+
+def sweep_macs(model: nn.Module, layers: list[str], rates: int) -> int:
+    """Multiply-adds of a sweep of these layers, for one image."""
+    graph = pk.trace(model, CIFAR_IMAGE)
+    macs = pk.cost(model, CIFAR_IMAGE).set_index("layer")["macs"].to_dict()
+    walker = Walker(graph)
+    costs = [macs.get(str(node.target), 0) if node.op == "call_module" else 0 for node in walker.order]
+    found = sum(costs)
+    for layer in layers:
+        fork = Fork(walker, [set(graph.layers[layer][:1])])
+        found += costs[fork.start] + rates * sum(costs[fork.start + 1 :])
+    return found
 
 
 def in_turns(repeats: int, **sides: Callable[[], object]) -> dict[str, list[float]]:

@@ -8,29 +8,14 @@ import statistics
 import time
 
 import torch
-from common import CIFAR_IMAGE, done, in_turns, options, record
-from torch import nn
+from common import CIFAR_IMAGE, done, in_turns, options, record, sweep_macs
 
 import prunekit as pk
 from prunekit import nets
 from prunekit.sensitivity import RATES
-from prunekit.walking import Fork, Walker
 
 DEPTHS = (20, 32, 56, 110, 218, 434, 866, 1202)
 SWEEPS = (("vgg16", 0.25), ("vgg16", 0.5), ("vgg16", 1.0), ("resnet20", 1.0), ("resnet56", 1.0), ("resnet56", 2.0))
-
-
-def sweep_macs(model: nn.Module, layers: list[str], rates: int) -> int:
-    """Multiply-adds of a sweep of these layers, for one image."""
-    graph = pk.trace(model, CIFAR_IMAGE)
-    macs = pk.cost(model, CIFAR_IMAGE).set_index("layer")["macs"].to_dict()
-    walker = Walker(graph)
-    costs = [macs.get(str(node.target), 0) if node.op == "call_module" else 0 for node in walker.order]
-    found = sum(costs)
-    for layer in layers:
-        fork = Fork(walker, [set(graph.layers[layer][:1])])
-        found += costs[fork.start] + rates * sum(costs[fork.start + 1 :])
-    return found
 
 
 def main() -> None:

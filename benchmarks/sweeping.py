@@ -2,17 +2,18 @@
 
 Nine rates, l1 norms, the first test images. Of the loop only its evaluations are timed: its copies and cuts take the
 same time for any number of images, and hardly count with all 10,000. The sweep is timed from beginning to end. The loop
-computes in float32 and the usual layout.
+computes in float32 and the usual layout. "shared" is how many times the multiply-adds of the sweep the loop does.
 """
 
 import time
 from collections.abc import Sequence
 
 import torch
-from common import CIFAR_IMAGE, compared, done, images, network, options, record
+from common import CIFAR_IMAGE, compared, done, images, network, options, record, sweep_macs
 from torch import Tensor, nn
 
 import prunekit as pk
+from prunekit.costs import total_of
 from prunekit.data import Batches
 from prunekit.intervals import difference
 from prunekit.sensitivity import RATES
@@ -28,6 +29,12 @@ WAYS = {  # by name: how the sweep computes, and how many times faster was wante
     "bfloat16 channels_last": (Compute(dtype=BFLOAT16, channels_last=True), {"vgg16": 7.0}),
 }
 EVERY = {"vgg16": 1, "resnet56": 3, "resnet110": 6}  # which of the layers that can be pruned alone
+
+
+def loop_macs(model: nn.Module, layers: Sequence[str], rates: Sequence[float]) -> int:
+    """Multiply-adds of the loop, for one image."""
+    graph = pk.trace(model, CIFAR_IMAGE)
+    return sum(total_of(graph, pk.plan(graph, {layer: rate})).macs for layer in layers for rate in rates)
 
 
 def loop(model: nn.Module, batches: Pairs, layers: Sequence[str], rates: Sequence[float]) -> tuple[list[int], float]:
@@ -58,6 +65,7 @@ def main() -> None:
         started = time.perf_counter()
         wanted_counts, seconds = loop(model, batches, layers, rates)
         whole = time.perf_counter() - started
+        shared = loop_macs(model, layers, rates) / sweep_macs(model, layers, len(rates))
         for way, (compute, wanted) in WAYS.items():
             if name not in wanted and not (name == "vgg16" or compute.dtype == FLOAT32):
                 continue
@@ -72,6 +80,7 @@ def main() -> None:
                 "weights": weights,
                 **compared([ours], [seconds], wanted.get(name, 0.0)),
                 "theirs_with_cuts": whole,
+                "shared": shared,
                 "images": total,
                 "batch": BATCH,
                 "layers": len(layers),

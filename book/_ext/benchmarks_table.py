@@ -58,11 +58,17 @@ RATIO: Columns = {
 TABLES: dict[str, Columns] = {
     "pruning": NETWORK
     | {"against": text("against"), "ours (ms)": number("ours * 1000", ".0f")}
-    | {"theirs (ms)": number("theirs * 1000", ".0f")}
+    | {"theirs (ms)": number("theirs * 1000", ".0f"), "floor (ms)": number("floor * 1000", ".0f")}
+    | {"at most": number("at_most", ".2f")}
     | RATIO,
     "sweep": NETWORK
-    | {"layers": number("layers", "d"), "images": number("images", "d"), "sweep computes in": text("way")}
-    | {"sweep (s)": number("ours", ".1f"), "loop (s)": number("theirs", ".1f")}
+    | {
+        "weights": text("weights"),
+        "layers": number("layers", "d"),
+        "images": number("images", "d"),
+        "sweep computes in": text("way"),
+    }
+    | {"sweep (s)": number("ours", ".1f"), "loop (s)": number("theirs", ".1f"), "shared": number("shared", ".2f")}
     | RATIO
     | {"cuts": number("cuts", "d"), "different": number("different", "d")}
     | {"beyond noise": number("outside_noise", "d")},
