@@ -15,6 +15,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from .plans import Plan, colors_gone
 from .surgery import refit, tensors
 from .tracing import Graph
 
+RUNS = 5  # that `latency` measures at least: fewer have no quartiles
 COLUMNS = ("layer", "kind", "inputs", "filters", "kernel", "height", "width", "macs", "weights")
 
 
@@ -226,7 +228,7 @@ def size(model: nn.Module) -> int:
 def latency(
     model: nn.Module, x: Tensor | tuple[Tensor, ...], seconds: float = 1.0, threads: int | None = None
 ) -> Latency:
-    """Time of `model(x)` in eval mode without gradients, measured for about `seconds` after a warm-up.
+    """Time of `model(x)` in eval mode without gradients, for about `seconds` after a warm-up, five times at least.
 
     `threads` is the number of CPU threads, as torch is set if not given. Where other programs run too, the median is
     still fair but the range widens: quote both. `model` is left as it was. Source: section 4.4 and Table 3.
@@ -236,8 +238,10 @@ def latency(
     with undisturbed(model):
         timer = benchmark.Timer("model(*inputs)", globals={"model": model, "inputs": inputs}, num_threads=threads)
         timer.timeit(1)
-        measured = timer.blocked_autorange(min_run_time=seconds)
-    return Latency(measured.median, measured.iqr, len(measured.times), threads, device_name(inputs[0].device))
+        times = timer.blocked_autorange(min_run_time=seconds).times
+        times += [timer.timeit(1).median for _ in range(len(times), RUNS)]
+    low, median, high = np.quantile(times, (0.25, 0.5, 0.75)).tolist()
+    return Latency(median, high - low, len(times), threads, device_name(inputs[0].device))
 
 
 def device_name(device: torch.device | str = "cpu") -> str:

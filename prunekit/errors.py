@@ -41,6 +41,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 
 
+def said(error: BaseException) -> str:
+    """What `error` says and where it arose, to be followed by a full stop."""
+    return f"{error} {line_of(error)}".rstrip(" .")
+
+
 def line_of(error: BaseException) -> str:
     """The innermost line outside torch and prunekit where `error` arose, as ``"(net.py, line 12: y = x.view(-1))"``."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]

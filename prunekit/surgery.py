@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from .copies import duplicate
-from .errors import PlanError, SurgeryError, line_of
+from .errors import PlanError, SurgeryError, said
 from .layers import BATCH_NORMS, CONVS, READERS, TRANSPOSED, whole_groups
 from .modes import evaluating
 from .plans import Plan, colors_gone
@@ -221,8 +221,7 @@ def outputs(model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
             out = model(*(x.clone() for x in inputs))  # which a forward may change in place
             return [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point()]
     except Exception as error:  # whatever a forward may raise
-        said = f"{error} {line_of(error)}".rstrip(" .")
         raise SurgeryError(
-            f"The pruned network does not run: {said}. A size seems to be written into the forward; take it from the "
-            "tensor instead, as in x.size(1)."
+            f"The pruned network does not run: {said(error)}. A size seems to be written into the forward; take it "
+            "from the tensor instead, as in x.size(1)."
         ) from error

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from . import balance
-from .errors import TraceError, line_of
+from .errors import TraceError, said
 from .graph import Axis, Graph
 from .modes import in_mode
 from .operations import operations, same_operations, untouched
@@ -65,7 +65,7 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
         training = operations(model, pairs, training=True)[0] if asked else nodes
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
-            f"The network cannot be followed: {error} {line_of(error)} "
+            f"The network cannot be followed: {said(error)}. "
             + next((remedy for part, remedy in REMEDIES.items() if part in str(error)), " ".join(REMEDIES.values()))
         ) from error
     if same_operations(nodes, training):
