@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from prunekit.intervals import difference
@@ -68,7 +69,7 @@ def test_strategies_stand_side_by_side_before_and_after(ledger):
         for epoch in (0, 1, 2)
         for place, name in enumerate(("greedy", "independent"))
     ])  # fmt: skip
-    rows = strategies.both(ledger)
+    rows = pd.concat([strategies.cut(ledger), strategies.retrained(ledger)])
     panels = ["cifar10, right after the cut", "cifar10, after 2 epochs of retraining"]
     assert list(dict.fromkeys(rows["panel"])) == panels and rows["marked"].all()
     table = strategies.beside(rows)

@@ -1,13 +1,13 @@
 """Figures 8, 9 and 10: smallest against random and largest filters, feature maps against weights, l1 against l2."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
 from ..intervals import difference, wilson
 from ..ledger import Ledger
 from .judging import Claim, Part, Verdict, above
-from .reading import Count, Counts, better, by_seed, counts, mean, points, same_network, within
+from .reading import Count, Counts, Judged, better, by_seed, counts, mean, points, same_network, within
 from .sensitivity_claims import LAYERS, MARGIN, MARGIN_REASON, MORE_IMAGES, RATES
 
 L1, CRITERIA, ACTIVATIONS = "sensitivity-vgg16", "criteria-vgg16", "activations-vgg16"
@@ -53,87 +53,76 @@ def tally(parts: list[Part]) -> str:
     return f"better in {parts.count(Part.MET)}, worse in {parts.count(Part.NOT_MET)} of {len(parts)} cells"
 
 
-def smallest_beats_random(ledger: Ledger) -> Verdict:
-    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
-        same_network(l1, others)
-        smallest, random = of_criterion(l1, "l1"), draws(others)
-        parts = [against_draws(smallest[c], [draw[c] for draw in random]) for c in CELLS]
-        return [most(parts)], tally(parts)
+def beside_l1(table: str) -> Callable[[Callable[[Counts, pd.DataFrame], Judged]], Callable[[Ledger], Verdict]]:
+    """Turns what judges the counts of l1 and the rows of `table`, of one network, into what judges a ledger."""
 
-    return by_seed(ledger, (L1, CRITERIA), judge)
+    def of_ledger(judge: Callable[[Counts, pd.DataFrame], Judged]) -> Callable[[Ledger], Verdict]:
+        def of_seed(l1: pd.DataFrame, others: pd.DataFrame) -> Judged:
+            same_network(l1, others)
+            return judge(of_criterion(l1, "l1"), others)
 
+        return lambda ledger: by_seed(ledger, (L1, table), of_seed)
 
-def smallest_beats_random_at_90(ledger: Ledger) -> Verdict:
-    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
-        same_network(l1, others)
-        smallest, random = of_criterion(l1, "l1"), draws(others)
-        parts = [against_draws(smallest[n, 0.9], [draw[n, 0.9] for draw in random]) for n in LAYERS]
-        ahead = ", ".join(
-            f"conv {n} {min(points(smallest[n, 0.9], draw[n, 0.9]) for draw in random):+.1f}" for n in LAYERS
-        )
-        return parts, f"points ahead of the best of {len(random)} draws: {ahead}"
-
-    return by_seed(ledger, (L1, CRITERIA), judge)
+    return of_ledger
 
 
-def largest_falls(ledger: Ledger) -> Verdict:
-    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
-        same_network(l1, others)
-        smallest, largest = of_criterion(l1, "l1"), of_criterion(others, "largest")
-        parts = [better(smallest[n, 0.5], largest[n, 0.5]) for n in LAYERS]
-        behind = ", ".join(f"conv {n} {points(smallest[n, 0.5], largest[n, 0.5]):.1f}" for n in LAYERS)
-        return parts, f"points that the largest cost more at 50%: {behind}"
-
-    return by_seed(ledger, (L1, CRITERIA), judge)
+@beside_l1(CRITERIA)
+def smallest_beats_random(smallest: Counts, others: pd.DataFrame) -> Judged:
+    random = draws(others)
+    parts = [against_draws(smallest[c], [draw[c] for draw in random]) for c in CELLS]
+    return [most(parts)], tally(parts)
 
 
-def l1_beats_the_four(ledger: Ledger) -> Verdict:
-    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
-        same_network(l1, others)
-        smallest, parts, sentences = of_criterion(l1, "l1"), [], []
-        for name in OTHERS:
-            other = of_criterion(others, name)
-            cells = [better(smallest[c], other[c]) for c in CELLS]
-            parts.append(most(cells))
-            sentences.append(f"than {name} {tally(cells)}")
-        return parts, ", ".join(sentences)
-
-    return by_seed(ledger, (L1, ACTIVATIONS), judge)
+@beside_l1(CRITERIA)
+def smallest_beats_random_at_90(smallest: Counts, others: pd.DataFrame) -> Judged:
+    random = draws(others)
+    parts = [against_draws(smallest[n, 0.9], [draw[n, 0.9] for draw in random]) for n in LAYERS]
+    ahead = ", ".join(f"conv {n} {min(points(smallest[n, 0.9], draw[n, 0.9]) for draw in random):+.1f}" for n in LAYERS)
+    return parts, f"points ahead of the best of {len(random)} draws: {ahead}"
 
 
-def mean_std_up_to_60(ledger: Ledger) -> Verdict:
+@beside_l1(CRITERIA)
+def largest_falls(smallest: Counts, others: pd.DataFrame) -> Judged:
+    largest = of_criterion(others, "largest")
+    parts = [better(smallest[n, 0.5], largest[n, 0.5]) for n in LAYERS]
+    behind = ", ".join(f"conv {n} {points(smallest[n, 0.5], largest[n, 0.5]):.1f}" for n in LAYERS)
+    return parts, f"points that the largest cost more at 50%: {behind}"
+
+
+@beside_l1(ACTIVATIONS)
+def l1_beats_the_four(smallest: Counts, others: pd.DataFrame) -> Judged:
+    parts, sentences = [], []
+    for name in OTHERS:
+        other = of_criterion(others, name)
+        cells = [better(smallest[c], other[c]) for c in CELLS]
+        parts.append(most(cells))
+        sentences.append(f"than {name} {tally(cells)}")
+    return parts, ", ".join(sentences)
+
+
+@beside_l1(ACTIVATIONS)
+def mean_std_up_to_60(smallest: Counts, others: pd.DataFrame) -> Judged:
     rates = [rate for rate in RATES if rate <= 0.6]
-
-    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
-        same_network(l1, others)
-        ours, theirs = of_criterion(l1, "l1"), of_criterion(others, "mean-std")
-        pairs = [(mean([theirs[n, r] for n in LAYERS]), mean([ours[n, r] for n in LAYERS])) for r in rates]
-        ahead = ", ".join(f"{points(*pair):+.2f} at {r:.0%}" for pair, r in zip(pairs, rates, strict=True))
-        return [above(difference(*pair), -MARGIN) for pair in pairs], f"points ahead of l1, mean of layers: {ahead}"
-
-    return by_seed(ledger, (L1, ACTIVATIONS), judge)
+    theirs = of_criterion(others, "mean-std")
+    pairs = [(mean([theirs[n, r] for n in LAYERS]), mean([smallest[n, r] for n in LAYERS])) for r in rates]
+    ahead = ", ".join(f"{points(*pair):+.2f} at {r:.0%}" for pair, r in zip(pairs, rates, strict=True))
+    return [above(difference(*pair), -MARGIN) for pair in pairs], f"points ahead of l1, mean of layers: {ahead}"
 
 
-def mean_std_collapses(ledger: Ledger) -> Verdict:
-    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
-        same_network(l1, others)
-        ours, theirs = of_criterion(l1, "l1"), of_criterion(others, "mean-std")
-        behind = ", ".join(f"conv {n} {points(ours[n, 0.9], theirs[n, 0.9]):+.1f}" for n in LAYERS)
-        parts = [better(ours[n, 0.9], theirs[n, 0.9]) for n in (1, 2, 3)]
-        return parts, f"points behind l1 at 90%: {behind}"
-
-    return by_seed(ledger, (L1, ACTIVATIONS), judge)
+@beside_l1(ACTIVATIONS)
+def mean_std_collapses(smallest: Counts, others: pd.DataFrame) -> Judged:
+    theirs = of_criterion(others, "mean-std")
+    behind = ", ".join(f"conv {n} {points(smallest[n, 0.9], theirs[n, 0.9]):+.1f}" for n in LAYERS)
+    parts = [better(smallest[n, 0.9], theirs[n, 0.9]) for n in (1, 2, 3)]
+    return parts, f"points behind l1 at 90%: {behind}"
 
 
-def l1_like_l2(ledger: Ledger) -> Verdict:
-    def judge(l1: pd.DataFrame, others: pd.DataFrame) -> tuple[list[Part], str]:
-        same_network(l1, others)
-        one, two = of_criterion(l1, "l1"), of_criterion(others, "l2")
-        pairs = [(mean([one[n, r] for r in RATES]), mean([two[n, r] for r in RATES])) for n in LAYERS]
-        ahead = ", ".join(f"conv {n} {points(*pair):+.2f}" for pair, n in zip(pairs, LAYERS, strict=True))
-        return [within(difference(*pair), MARGIN) for pair in pairs], f"points of l1 above l2, mean of rates: {ahead}"
-
-    return by_seed(ledger, (L1, CRITERIA), judge)
+@beside_l1(CRITERIA)
+def l1_like_l2(smallest: Counts, others: pd.DataFrame) -> Judged:
+    two = of_criterion(others, "l2")
+    pairs = [(mean([smallest[n, r] for r in RATES]), mean([two[n, r] for r in RATES])) for n in LAYERS]
+    ahead = ", ".join(f"conv {n} {points(*pair):+.2f}" for pair, n in zip(pairs, LAYERS, strict=True))
+    return [within(difference(*pair), MARGIN) for pair in pairs], f"points of l1 above l2, mean of rates: {ahead}"
 
 
 CLAIMS = (

@@ -11,9 +11,8 @@ from .judging import Part, Verdict, above, verdict_of
 
 Count = tuple[int, int]  # correct, total
 Counts = dict[tuple, Count]
-
-
-Judge = Callable[..., tuple[list[Part], str]]
+Judged = tuple[list[Part], str]  # the parts of a claim, and the numbers behind them
+Judge = Callable[..., Judged]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from ..intervals import difference
 from ..ledger import Ledger
 from .judging import Claim, Part, Verdict, below
-from .reading import Count, Counts, baseline, better, by_seed, counts, found, mean, points, verdict
+from .reading import Count, Counts, Judged, baseline, better, by_seed, counts, found, mean, points, verdict
 from .sensitivity_claims import MARGIN, MARGIN_REASON, MORE_IMAGES, RATES
 from .shortcut_experiments import FIRST, FIRSTS, SECOND, SHORTCUTS
 
@@ -32,7 +32,7 @@ def cells_of(rows: pd.DataFrame, numbers: Mapping[int, int] | range) -> tuple[Co
 
 
 def most_robust(network: str, ledger: Ledger) -> Verdict:
-    def judge(rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(rows: pd.DataFrame) -> Judged:
         base, cells = cells_of(rows, first_convs(network))
         parts = [below(difference(base, cells[n, 0.5]), MARGIN) for n in first_convs(network)]
         met, lost, n = parts.count(Part.MET), parts.count(Part.NOT_MET), len(parts)
@@ -45,7 +45,7 @@ def most_robust(network: str, ledger: Ledger) -> Verdict:
 
 
 def named_are_sensitive(network: str, ledger: Ledger) -> Verdict:
-    def judge(rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(rows: pd.DataFrame) -> Judged:
         base, cells = cells_of(rows, first_convs(network))
         stages = first_convs(network)
         over = {n: mean([cells[n, rate] for rate in RATES]) for n in stages}
@@ -63,7 +63,7 @@ def named_are_sensitive(network: str, ledger: Ledger) -> Verdict:
 
 
 def some_cuts_improve(ledger: Ledger) -> Verdict:
-    def judge(rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(rows: pd.DataFrame) -> Judged:
         base, cells = cells_of(rows, first_convs("resnet110"))
         best = max(cells, key=lambda cell: cells[cell][0])
         above_base = sum(count[0] > base[0] for count in cells.values())
@@ -90,7 +90,7 @@ def share_between(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def stages_alike(ledger: Ledger) -> Verdict:
     kinds: Mapping[str, Mapping[int, int]] = {"vgg16": VGG_STAGES} | {n: first_convs(n) for n in BLOCKS}
 
-    def judge(network: str, rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(network: str, rows: pd.DataFrame) -> Judged:
         stages = kinds[network]
         base, cells = cells_of(rows, stages)
         losses = np.array([np.mean([points(base, cells[n, rate]) for rate in RATES]) for n in stages])
@@ -113,7 +113,7 @@ def stages_alike(ledger: Ledger) -> Verdict:
 
 
 def second_more_than_first(ledger: Ledger) -> Verdict:
-    def judge(rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(rows: pd.DataFrame) -> Judged:
         cells, parts, sentences = counts(rows, "part", "layer", "rate"), [], []
         for stage, shortcut in SHORTCUTS.items():
             first = mean([cells[FIRSTS, f"layer{stage}", rate] for rate in RATES])
@@ -126,7 +126,7 @@ def second_more_than_first(ledger: Ledger) -> Verdict:
 
 
 def ends_more_than_middle(ledger: Ledger) -> Verdict:
-    def judge(rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(rows: pd.DataFrame) -> Judged:
         cells, parts, sentences = counts(rows[rows["part"] == FIRST], "layer", "rate"), [], []
         layers = list(dict.fromkeys(layer for layer, _ in cells))
         for stage in SHORTCUTS:

@@ -7,8 +7,8 @@ import pandas as pd
 from ..intervals import difference
 from ..ledger import Ledger
 from .configurations import configuration
-from .judging import Claim, Part, Verdict, above, below
-from .reading import Count, better, by_seed, counts, found, last, percent, points, verdict, within
+from .judging import Claim, Verdict, above, below
+from .reading import Count, Judged, better, by_seed, counts, found, last, percent, points, verdict, within
 from .retraining_experiments import RETRAINED
 from .sensitivity_claims import MARGIN, MARGIN_REASON, RATES, WIDEST
 
@@ -33,7 +33,7 @@ def only(rows: pd.DataFrame) -> Count:
 
 
 def regained(name: str, ledger: Ledger) -> Verdict:
-    def judge(before: pd.DataFrame, after: pd.DataFrame, epochs: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(before: pd.DataFrame, after: pd.DataFrame, epochs: pd.DataFrame) -> Judged:
         base, final, by_epoch = only(before), only(after), counts(epochs, "epoch")
         best = max((count for (epoch,), count in by_epoch.items() if epoch), key=lambda count: count[0])
         sentence = (
@@ -47,7 +47,7 @@ def regained(name: str, ledger: Ledger) -> Verdict:
 
 
 def against_scratch(name: str, ledger: Ledger) -> Verdict:
-    def judge(retrained: pd.DataFrame, scratch: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(retrained: pd.DataFrame, scratch: pd.DataFrame) -> Judged:
         ours, theirs = only(retrained), only(scratch)
         sentence = f"retrained {percent(ours)}, from scratch {percent(theirs)} ({points(theirs, ours):+.2f} points)"
         return [better(ours, theirs)], f"{called(scratch)}: {sentence}"
@@ -58,7 +58,7 @@ def against_scratch(name: str, ledger: Ledger) -> Verdict:
 def control(kind: str, ledger: Ledger) -> Verdict:
     """Retrained as the paper does it against another way of coming to the same shape."""
 
-    def judge(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(ours: pd.DataFrame, theirs: pd.DataFrame) -> Judged:
         one, two = only(ours), only(theirs)
         part = better(two, one) if kind == "schedule" else above(difference(two, one), -REGAINED)
         return [part], f"{called(ours)} {percent(two)} instead of {percent(one)} ({points(two, one):+.2f} points)"
@@ -73,7 +73,7 @@ def called(rows: pd.DataFrame) -> str:
 
 
 def widest_after_retraining(ledger: Ledger) -> Verdict:
-    def judge(before: pd.DataFrame, after: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(before: pd.DataFrame, after: pd.DataFrame) -> Judged:
         base, cells = only(before), counts(after, "number", "rate", "epoch")
         final = {n: cells[n, 0.9, max((e for m, _, e in cells if m == n), default=-1)] for n in WIDEST}
         lost = ", ".join(
@@ -85,7 +85,7 @@ def widest_after_retraining(ledger: Ledger) -> Verdict:
 
 
 def greedy_before(ledger: Ledger) -> Verdict:
-    def judge(rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(rows: pd.DataFrame) -> Judged:
         cells = counts(rows, "rate", "strategy")
         pairs = {rate: (cells[rate, "greedy"], cells[rate, "independent"]) for rate in RATES}
         sentence = ", ".join(f"{points(*pair):+.2f} at {rate:.0%}" for rate, pair in pairs.items())
@@ -95,7 +95,7 @@ def greedy_before(ledger: Ledger) -> Verdict:
 
 
 def greedy_after(ledger: Ledger) -> Verdict:
-    def judge(rows: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(rows: pd.DataFrame) -> Judged:
         parts, sentences = [], []
         for rate in RETRAINED:
             some = rows[rows["rate"].round(6) == rate]
@@ -108,7 +108,7 @@ def greedy_after(ledger: Ledger) -> Verdict:
 
 
 def one_shot_as_good(ledger: Ledger) -> Verdict:
-    def judge(one: pd.DataFrame, many: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(one: pd.DataFrame, many: pd.DataFrame) -> Judged:
         shot, slow = last(one), last(many)
         epochs = [int(rows["epoch"].max()) for rows in (one, many)]
         if epochs[0] >= epochs[1]:
@@ -130,7 +130,7 @@ def saved(rows: pd.DataFrame) -> tuple[tuple[float, float], float, float]:
 
 
 def time_follows_multiply_adds(ledger: Ledger) -> Verdict:
-    def judge(table: pd.DataFrame) -> tuple[list[Part], str]:
+    def judge(table: pd.DataFrame) -> Judged:
         parts, sentences = [], []
         for pair, rows in table.groupby("pair"):
             span, middle, macs = saved(rows)

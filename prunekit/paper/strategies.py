@@ -8,22 +8,30 @@ from .reading import counts, on_test, points
 from .retraining_experiments import STRATEGIES
 
 
-def both(ledger: Ledger) -> pd.DataFrame:
-    """The rows right after the cut, and those after the last epoch of retraining. They differ in `panel`."""
-    before, epochs = (on_test(ledger.table(name)) for name in ("greedy-vgg16", "retrained-greedy-vgg16"))
+def cut(ledger: Ledger) -> pd.DataFrame:
+    """The rows of both strategies right after the cut: a panel of `panels.panels`."""
+    return shown(on_test(ledger.table("greedy-vgg16")), ledger, "right after the cut")
+
+
+def retrained(ledger: Ledger) -> pd.DataFrame:
+    """The rows after the last epoch of retraining, with `differing` of the cuts that they go back to."""
+    epochs = on_test(ledger.table("retrained-greedy-vgg16"))
     last = epochs["epoch"].max()
-    parts = {"right after the cut": before, f"after {last} epochs of retraining": epochs[epochs["epoch"] == last]}
-    rows = [part.assign(panel=f"{ledger.setting}, {when}") for when, part in parts.items()]
-    return pd.concat(rows, ignore_index=True).assign(line=lambda rows: rows["strategy"], marked=True)
+    differing = cut(ledger)[["seed", "rate", "differing"]].drop_duplicates()
+    rows = epochs[epochs["epoch"] == last].merge(differing, on=["seed", "rate"])
+    return shown(rows, ledger, f"after {last} epochs of retraining")
+
+
+def shown(rows: pd.DataFrame, ledger: Ledger, when: str) -> pd.DataFrame:
+    return rows.assign(panel=f"{ledger.setting}, {when}", line=rows["strategy"], marked=True)
 
 
 def beside(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each panel, seed and rate of `both`: accuracies in %, and how far greedy is above independent.
+    """A row for each panel, seed and rate of `cut` or `retrained`: how far greedy is above independent, in %.
 
     Columns: when (the panel), seed, rate, differ (filters that only one strategy keeps), independent, greedy, points
     (their difference), low and high (its 95% interval).
     """
-    differ = rows.groupby(["seed", "rate"])["differing"].first().to_dict()  # not among the rows after retraining
     found = []
     for (panel, seed, rate), pair in rows.groupby(["panel", "seed", "rate"], sort=False):
         one, other = (counts(pair, "strategy")[name,] for name in STRATEGIES)
@@ -33,7 +41,7 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
                 "when": panel,
                 "seed": seed,
                 "rate": rate,
-                "differ": int(differ[seed, rate]),
+                "differ": int(pair["differing"].iloc[0]),
                 "independent": 100 * one[0] / one[1],
                 "greedy": 100 * other[0] / other[1],
                 "points": points(other, one),
