@@ -67,7 +67,8 @@ def floor(model: nn.Module, small: nn.Module, example: Tensor) -> None:
     fx.Tracer().trace(model)
     copy.deepcopy(small)
     with torch.no_grad():
-        model(example), small(example)
+        model(example)
+        small(example)
 
 
 def same(a: nn.Module, b: nn.Module, example: Tensor) -> bool:
