@@ -13,9 +13,7 @@ MODULES = {path.stem: path for path in (ROOT / "prunekit").glob("*.py") if path.
 
 def layout() -> list[str]:
     """The modules of `prunekit` in the order of the layout."""
-    block = (
-        TEXT[TEXT.index("prunekit/ ") : TEXT.index("  paper/ ")] + TEXT[TEXT.index("  options.py") :].split("book/")[0]
-    )
+    block = TEXT[TEXT.index("\nprunekit/ ") : TEXT.index("\nbook/ ")]
     return re.findall(r"\b(\w+)\.py", "\n".join(re.findall(r"^  ((?:\w+\.py\s+)+)", block, flags=re.MULTILINE)))
 
 
