@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 T = TypeVar("T")
-ATOMS = (int, float, str, bool, type(None), torch.dtype, torch.device, torch.Size)
+ATOMS = frozenset((int, float, str, bool, type(None), torch.dtype, torch.device, torch.Size))
+FLAT = (list, set)
 
 
 def duplicate(value: T, memo: dict[int, Any]) -> T:
@@ -18,10 +19,13 @@ def duplicate(value: T, memo: dict[int, Any]) -> T:
     themselves how to be copied.
     """
     kind: Any = type(value)
-    if kind in ATOMS:
+    if kind in ATOMS or (kind is tuple and ATOMS.issuperset(map(type, value))):  # type: ignore[arg-type]
         return value
     if id(value) in memo:
         return memo[id(value)]
+    if kind in FLAT and ATOMS.issuperset(map(type, value)):  # type: ignore[arg-type]
+        memo[id(value)] = twin = kind(value)
+        return twin
     if kind is dict or kind is OrderedDict:
         memo[id(value)] = twin = kind()
         for name, part in value.items():  # type: ignore[attr-defined]
