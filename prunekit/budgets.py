@@ -74,7 +74,8 @@ def plan_for(
     rates = sorted({1 - Fraction(k, widths[layer][-1]) for layer in names for k in widths[layer]})
     best = bisect_left(rates, True, key=lambda rate: within(left(at(rate)), limits))
     if best == len(rates):
-        hint = "take more layers: layers='*' are all that can lose filters, also those that are tied"
+        hint = "take a smaller multiple, or " if multiple > 1 else ""
+        hint += "take more layers: layers='*' are all that can lose filters, also those that are tied"
         raise unreachable(limits, left(at(rates[-1])), summed(whole, set()), hint)
     keep = at(rates[best])
     for layer, wider in at(rates[best - 1]).items() if best else ():

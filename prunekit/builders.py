@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from . import files, nets
-from .errors import FileError, PrunekitError, line_of, nearest
+from .errors import FileError, PrunekitError, nearest, said
 from .plans import Plan
 
 HOW = "Write package.module:function or path/to/file.py:function, or one of: " + ", ".join(nets.NETWORKS)
@@ -73,7 +73,7 @@ def called(function: Callable[..., Any], reference: str) -> Any:
     except PrunekitError:
         raise
     except Exception as error:
-        raise PrunekitError(f"{reference} stopped with {type(error).__name__}: {error} {line_of(error)}") from error
+        raise PrunekitError(f"{reference} stopped with {type(error).__name__}: {said(error)}.") from error
 
 
 def filled(build: Callable[[], nn.Module], path: str | Path) -> tuple[nn.Module, list[Plan]]:
@@ -83,9 +83,7 @@ def filled(build: Callable[[], nn.Module], path: str | Path) -> tuple[nn.Module,
     `torch.save(model.state_dict(), ...)` wrote, read with weights_only=True, so that nothing in it can run.
     Raises FileError for a damaged file or weights of another network.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"There is no file {path}.")
+    path = files.existing(Path(path))
     if path.suffix == ".safetensors":
         ours, state = _safetensors(path)
         if ours:
@@ -133,7 +131,7 @@ def _imported(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except Exception as error:  # a user's module may raise anything
-        raise PrunekitError(f"{module} cannot be imported: {type(error).__name__}: {error} {line_of(error)}") from error
+        raise PrunekitError(f"{module} cannot be imported: {type(error).__name__}: {said(error)}.") from error
 
 
 def _from_file(path: Path) -> Any:
@@ -149,7 +147,7 @@ def _from_file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's file may raise anything
         del sys.modules[name]
-        raise PrunekitError(f"{path} cannot be run: {type(error).__name__}: {error} {line_of(error)}") from error
+        raise PrunekitError(f"{path} cannot be run: {type(error).__name__}: {said(error)}.") from error
     return module
 
 

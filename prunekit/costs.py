@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import benchmark
 
-from .errors import PrunekitError
+from .errors import PrunekitError, said
 from .layers import CONVS, READERS, TRANSPOSED
 from .plans import Plan, colors_gone
 from .surgery import refit, tensors
@@ -113,7 +113,7 @@ def cost(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> pd.DataFrame:
         where = f"in or after layer {names[entered]!r}, {entered}" if entered is not None else "before any layer"
         shapes = ", ".join(str(tuple(t.shape)) for t in (x if isinstance(x, tuple) else (x,)))
         raise PrunekitError(
-            f"The network cannot run on an input of shape {shapes}: it stopped {where}, with: {error} "
+            f"The network cannot run on an input of shape {shapes}: it stopped {where}, with: {said(error)}. "
             "Give an example of the shape, type and device that the network was made for."
         ) from error
     finally:

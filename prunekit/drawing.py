@@ -39,6 +39,8 @@ def bands(graph: Graph, layers: str | Sequence[str] | None = None) -> pd.DataFra
 
     Raises `PlanError` for layers that are not there.
     """
+    if not isinstance(graph, Graph):
+        raise PlanError(f"A picture needs what pk.trace(model, example) returns, not a {type(graph).__name__}.")
     wanted = [layers] if isinstance(layers, str) else list(graph.layers) if layers is None else layers
     found = expand(graph, dict.fromkeys(wanted))
     groups: dict[tuple[str, ...], str] = {}

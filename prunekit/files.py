@@ -4,14 +4,15 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from .errors import FileError, PlanError, PrunekitError, SurgeryError, line_of
-from .layers import CONVS
+from .errors import FileError, PlanError, PrunekitError, SurgeryError, said
+from .layers import CONVS, READERS, TRANSPOSED
 from .modes import evaluating
 from .plans import Plan
 from .surgery import example as inputs_of
@@ -22,10 +23,20 @@ from .writing import replacing
 def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> None:
     """Write the weights of `model` to `path`, with the plan, or plans in order, that made its shape.
 
-    The file is written whole or not at all. An unpruned network is saved with the plans `[]`.
+    The file is written whole or not at all; its name ends in .safetensors. An unpruned network is saved with the plans
+    `[]`. Raises `FileError` where it cannot be written, and `PlanError` where the last plan did not make this network.
     """
     path = Path(path)
     plans = [plans] if isinstance(plans, Plan) else list(plans)
+    if path.suffix != ".safetensors":
+        raise FileError(f"{path} would hold safetensors: give it a name that ends in .safetensors.")
+    for layer, kept in plans[-1].kept.items() if plans else ():
+        module: Any = dict(model.named_modules()).get(layer)
+        if isinstance(module, READERS) and filters_of(module) != len(kept):
+            raise PlanError(
+                f"The network does not have the shape of this plan, which leaves {len(kept)} filters of layer "
+                f"{layer!r}, and it has {filters_of(module)}: save what pk.prune returned."
+            )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(model).items()}
     texts = [plan.to_json() for plan in plans]
     header = {"plans": json.dumps(texts), "sha256": digest(state, texts)}
@@ -109,7 +120,7 @@ def ran(model: nn.Module, example: Sequence[Tensor], failure: str) -> list[Tenso
             return outputs(model, inputs_of(model, [x.shape for x in example]))
         except SurgeryError as error:  # it speaks of a cut, and names no side
             cause = error.__cause__ or error
-            raise SurgeryError(f"{failure}: {cause} {line_of(cause)}") from cause
+            raise SurgeryError(f"{failure}: {said(cause)}.") from cause
 
 
 def matching(model: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -148,12 +159,17 @@ def digest(state: dict[str, Tensor], texts: Sequence[str] = ()) -> str:
     return total.hexdigest()
 
 
+def existing(path: Path) -> Path:
+    """`path`, if a file is there."""
+    if not path.is_file():
+        raise FileError(f"There is no file {path.name} in {path.absolute().parent}.")
+    return path
+
+
 def read(path: Path) -> tuple[list[Plan], dict[str, Tensor]]:
     """Plans and tensors of a file that `save` wrote, checked against its checksum."""
-    if not path.is_file():
-        raise FileError(f"There is no file {path}.")
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(existing(path), "pt") as file:
             header = json.loads((file.metadata() or {}).get("prunekit", "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (OSError, SafetensorError, ValueError) as error:

@@ -57,6 +57,8 @@ def mask(model: M, plan: Plan) -> M:
 
 def matched(model: nn.Module, plan: Plan) -> tuple[Graph, set[int]]:
     """The graph of `model` and the colors that `plan` removes from it."""
+    if not isinstance(model, nn.Module):
+        raise PlanError(f"prune and mask take a torch.nn.Module, not a {type(model).__name__}.")
     if not isinstance(plan, Plan):
         raise PlanError(f"A network is cut by what pk.plan(...) returns, not by a {type(plan).__name__}.")
     if plan.graph is not None and plan.graph.fits(model):

@@ -45,6 +45,10 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
 
     Raises `TraceError` where the forward cannot be followed, with its line.
     """
+    if not isinstance(model, nn.Module):
+        raise TraceError(
+            f"trace takes a torch.nn.Module, not a {type(model).__name__}; pk.nets.vgg16() builds one, for example."
+        )
     compiled = hasattr(model, "_orig_mod")  # asking for torch's class would import the compiler, which takes seconds
     if compiled or isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         inner = "_orig_mod" if compiled else "module"

@@ -14,6 +14,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises `FileError` where writing fails, for whatever reason; what was at `path` before is untouched then.
     """
+    if not path.parent.is_dir():
+        raise FileError(f"There is no folder {path.parent}: make it, or choose another place for {path.name}.")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
