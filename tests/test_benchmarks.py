@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import benchmarks_table
+from prunekit.errors import PrunekitError
 from prunekit.ledger import Ledger
 
 ROOT = Path(__file__).parents[1]
@@ -140,3 +141,8 @@ def test_the_book_shows_the_rows():
 )
 def test_networks_have_their_names(case: str, title: str):
     assert benchmarks_table.called(case) == title
+
+
+def test_a_table_from_before_a_column_is_refused():
+    with pytest.raises(PrunekitError, match=r"tracing is older than this page: .*per_layer.*Measure it again"):
+        benchmarks_table.rows("tracing", pd.DataFrame([{"depth": 20, "seconds": 0.1}]))

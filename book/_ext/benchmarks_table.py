@@ -97,7 +97,10 @@ TABLES: dict[str, Columns] = {
 
 def rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the benchmark `name` as a reader sees them, all text."""
-    return pd.DataFrame({heading: shown(table) for heading, shown in TABLES[name].items()}).fillna("")
+    try:
+        return pd.DataFrame({heading: shown(table) for heading, shown in TABLES[name].items()}).fillna("")
+    except (KeyError, NameError) as error:  # how pandas says that a column is not there
+        raise PrunekitError(f"the table {name} is older than this page: {error}. Measure it again.") from error
 
 
 class Benchmark(SphinxDirective):
@@ -111,11 +114,11 @@ class Benchmark(SphinxDirective):
                 raise PrunekitError(f"there is no benchmark {name!r}.{nearest(name, TABLES)}")
             if name not in ledger.experiments():
                 return [nodes.paragraph("", "This has not been measured in this copy of the project.")]
-            table = ledger.table(name)
+            shown = rows(name, ledger.table(name))
         except PrunekitError as error:
             LOGGER.warning("ledger: %s", error, location=self.get_location(), type="ledger")
             return []
-        return [nodes.raw("", html_table(rows(name, table), f"benchmark: {name}", "benchmark"), format="html")]
+        return [nodes.raw("", html_table(shown, f"benchmark: {name}", "benchmark"), format="html")]
 
 
 def setup(app: Sphinx) -> dict:
