@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +11,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from .errors import FileError, PlanError, PrunekitError, SurgeryError, said
-from .layers import CONVS, READERS, TRANSPOSED
+from .layers import CONVS
 from .modes import evaluating
 from .plans import Plan
 from .surgery import example as inputs_of
@@ -30,12 +29,13 @@ def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> No
     plans = [plans] if isinstance(plans, Plan) else list(plans)
     if path.suffix != ".safetensors":
         raise FileError(f"{path} would hold safetensors: give it a name that ends in .safetensors.")
+    modules = dict(model.named_modules())
     for layer, kept in plans[-1].kept.items() if plans else ():
-        module: Any = dict(model.named_modules()).get(layer)
-        if isinstance(module, READERS) and filters_of(module) != len(kept):
+        module = modules.get(layer)
+        if isinstance(module, (*CONVS, nn.Linear)) and len(module.weight) != len(kept):
             raise PlanError(
-                f"The network does not have the shape of this plan, which leaves {len(kept)} filters of layer "
-                f"{layer!r}, and it has {filters_of(module)}: save what pk.prune returned."
+                f"The network does not have the shape of this plan: {layer!r} has {len(module.weight)} filters, and "
+                f"the plan leaves {len(kept)}. Save what pk.prune returned."
             )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(model).items()}
     texts = [plan.to_json() for plan in plans]

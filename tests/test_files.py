@@ -77,55 +77,55 @@ def test_every_network_comes_back(tmp_path: Path, name: str):
     unit = next(c for c in graph.colors(layer) if c not in graph.reasons)
     plan = plan_by_hand(graph, {layer: [i for i, c in enumerate(graph.colors(layer)) if c == unit]})
     small = pk.prune(model, plan)
-    pk.save(small, plan, tmp_path / "a")
-    assert same(pk.load(tmp_path / "a", BUILDERS[name]), small)
-    assert pk.plans_of(tmp_path / "a") == [plan]
+    pk.save(small, plan, tmp_path / "a.safetensors")
+    assert same(pk.load(tmp_path / "a.safetensors", BUILDERS[name]), small)
+    assert pk.plans_of(tmp_path / "a.safetensors") == [plan]
 
 
 def test_pruned_twice(tmp_path: Path):
     model, first, x = pruned()
     second = pk.plan(pk.trace(model, x), {"features.24": 0.5, "features.0": 0.5})
     smaller = trained_a_step(pk.prune(model, second), x)
-    pk.save(smaller, [first, second], tmp_path / "a")
-    assert same(pk.load(tmp_path / "a", small_vgg), smaller)
-    assert pk.plans_of(tmp_path / "a") == [first, second]
+    pk.save(smaller, [first, second], tmp_path / "a.safetensors")
+    assert same(pk.load(tmp_path / "a.safetensors", small_vgg), smaller)
+    assert pk.plans_of(tmp_path / "a.safetensors") == [first, second]
 
 
 def test_not_pruned(tmp_path: Path):
     model, _ = made("vgg16", dtype=torch.float32)
-    pk.save(model, [], tmp_path / "a")
-    assert same(pk.load(tmp_path / "a", small_vgg), model)
+    pk.save(model, [], tmp_path / "a.safetensors")
+    assert same(pk.load(tmp_path / "a.safetensors", small_vgg), model)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_number_formats(tmp_path: Path, dtype: torch.dtype):
     model, plan, x = pruned(dtype=dtype)
-    pk.save(model, plan, tmp_path / "a")
-    again = pk.load(tmp_path / "a", small_vgg).eval()
+    pk.save(model, plan, tmp_path / "a.safetensors")
+    again = pk.load(tmp_path / "a.safetensors", small_vgg).eval()
     assert same(again, model)
     assert again(x).equal(model(x))
 
 
 def test_half_takes_half_the_room(tmp_path: Path):
     model, _ = made("vgg16", dtype=torch.float32)
-    pk.save(model, [], tmp_path / "whole")
-    pk.save(model.half(), [], tmp_path / "half")
-    assert 0.5 < (tmp_path / "half").stat().st_size / (tmp_path / "whole").stat().st_size < 0.7
+    pk.save(model, [], tmp_path / "whole.safetensors")
+    pk.save(model.half(), [], tmp_path / "half.safetensors")
+    assert 0.5 < (tmp_path / "half.safetensors").stat().st_size / (tmp_path / "whole.safetensors").stat().st_size < 0.7
 
 
 def test_saving_leaves_the_model_alone(tmp_path: Path):
     model, plan, _ = pruned()
     model = model.to(memory_format=torch.channels_last)
     before = [(id(p), p._version, p.stride()) for p in model.parameters()]
-    pk.save(model, plan, tmp_path / "a")
+    pk.save(model, plan, tmp_path / "a.safetensors")
     assert [(id(p), p._version, p.stride()) for p in model.parameters()] == before
-    assert same(pk.load(tmp_path / "a", small_vgg), model)
+    assert same(pk.load(tmp_path / "a.safetensors", small_vgg), model)
 
 
 def test_a_loaded_network_learns_and_is_pruned_again(tmp_path: Path):
     model, plan, x = pruned()
-    pk.save(model, plan, tmp_path / "a")
-    again = pk.load(tmp_path / "a", small_vgg)
+    pk.save(model, plan, tmp_path / "a.safetensors")
+    again = pk.load(tmp_path / "a.safetensors", small_vgg)
     assert all(p.requires_grad for p in again.parameters())
     trained_a_step(again, x)
     assert not same(again, model)
@@ -135,11 +135,11 @@ def test_a_loaded_network_learns_and_is_pruned_again(tmp_path: Path):
 def test_loading_leaves_the_file_alone(tmp_path: Path):
     """The tensors of a file may lie in memory that is mapped to it."""
     model, plan, _ = pruned()
-    pk.save(model, plan, tmp_path / "a")
-    before = (tmp_path / "a").read_bytes()
-    for parameter in pk.load(tmp_path / "a", small_vgg).parameters():
+    pk.save(model, plan, tmp_path / "a.safetensors")
+    before = (tmp_path / "a.safetensors").read_bytes()
+    for parameter in pk.load(tmp_path / "a.safetensors", small_vgg).parameters():
         parameter.data.zero_()
-    assert (tmp_path / "a").read_bytes() == before
+    assert (tmp_path / "a.safetensors").read_bytes() == before
 
 
 # Refused
@@ -148,22 +148,22 @@ def test_loading_leaves_the_file_alone(tmp_path: Path):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> bytes:
     model, plan, _ = pruned()
-    path = tmp_path_factory.mktemp("files") / "a"
+    path = tmp_path_factory.mktemp("files") / "a.safetensors"
     pk.save(model, plan, path)
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, 5000, -1, -1000])
 def test_a_truncated_file(tmp_path: Path, written: bytes, keep: int):
-    (tmp_path / "a").write_bytes(written[:keep])
-    with pytest.raises(FileError, match=r"a is not a whole safetensors file .*; get or write it again"):
-        pk.load(tmp_path / "a", small_vgg)
+    (tmp_path / "a.safetensors").write_bytes(written[:keep])
+    with pytest.raises(FileError, match=r"a.safetensors is not a whole safetensors file .*; get or write it again"):
+        pk.load(tmp_path / "a.safetensors", small_vgg)
 
 
 def test_something_after_the_end(tmp_path: Path, written: bytes):
-    (tmp_path / "a").write_bytes(written + b"\0")
+    (tmp_path / "a.safetensors").write_bytes(written + b"\0")
     with pytest.raises(FileError):
-        pk.load(tmp_path / "a", small_vgg)
+        pk.load(tmp_path / "a.safetensors", small_vgg)
 
 
 def test_a_flipped_byte_is_always_noticed(tmp_path: Path, written: bytes):
@@ -174,13 +174,13 @@ def test_a_flipped_byte_is_always_noticed(tmp_path: Path, written: bytes):
         for bit in (0x01, 0x40):
             damaged = bytearray(written)
             damaged[place] ^= bit
-            (tmp_path / "a").write_bytes(damaged)
+            (tmp_path / "a.safetensors").write_bytes(damaged)
             with pytest.raises(PrunekitError):
-                pk.plans_of(tmp_path / "a")
+                pk.plans_of(tmp_path / "a.safetensors")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):
-    with pytest.raises(FileError, match=r"There is no file .*nowhere"):
+    with pytest.raises(FileError, match=rf"There is no file nowhere in {tmp_path}\."):
         pk.load(tmp_path / "nowhere", small_vgg)
     with pytest.raises(FileError, match=r"There is no file"):
         pk.load(tmp_path, small_vgg)
@@ -188,16 +188,16 @@ def test_a_file_that_is_not_there(tmp_path: Path):
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"prunekit": "[]"}, {"prunekit": '{"plans": "[]"}'}])
 def test_safetensors_of_others(tmp_path: Path, metadata: dict[str, str] | None):
-    save_file({"a": torch.zeros(2)}, tmp_path / "a", metadata)
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors", metadata)
     with pytest.raises(FileError, match=r"has no prunekit header: it was not written by prunekit.save"):
-        pk.load(tmp_path / "a", small_vgg)
+        pk.load(tmp_path / "a.safetensors", small_vgg)
 
 
 def test_a_pickle(tmp_path: Path):
     model, _, _ = pruned()
-    torch.save(model.state_dict(), tmp_path / "a")
+    torch.save(model.state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(FileError, match=r"is not a whole safetensors file"):
-        pk.load(tmp_path / "a", small_vgg)
+        pk.load(tmp_path / "a.safetensors", small_vgg)
 
 
 @pytest.mark.parametrize(
@@ -206,24 +206,27 @@ def test_a_pickle(tmp_path: Path):
     ids=["wider", "another", "other classes", "odd"],
 )
 def test_the_wrong_builder(tmp_path: Path, written: bytes, builder):
-    (tmp_path / "a").write_bytes(written)
-    with pytest.raises(PlanError, match=r"a is of another network than the builder makes|a is of another network: "):
-        pk.load(tmp_path / "a", builder)
+    (tmp_path / "a.safetensors").write_bytes(written)
+    with pytest.raises(
+        PlanError,
+        match=r"a.safetensors is of another network than the builder makes|a.safetensors is of another network: ",
+    ):
+        pk.load(tmp_path / "a.safetensors", builder)
 
 
 def test_a_network_is_not_a_builder(tmp_path: Path, written: bytes):
-    (tmp_path / "a").write_bytes(written)
+    (tmp_path / "a.safetensors").write_bytes(written)
     with pytest.raises(PlanError, match=r"takes a function that builds the network, such as pk.nets.vgg16"):
-        pk.load(tmp_path / "a", small_vgg())  # type: ignore[arg-type]
+        pk.load(tmp_path / "a.safetensors", small_vgg())  # type: ignore[arg-type]
 
 
 def test_weights_of_another_shape(tmp_path: Path):
     model, _ = made("viewed", dtype=torch.float32)
-    pk.save(model, [], tmp_path / "a")
-    with pytest.raises(PlanError, match=r"a is of another network: only the built network has 'b.bias'"):
-        pk.load(tmp_path / "a", BUILDERS["scaled"])
+    pk.save(model, [], tmp_path / "a.safetensors")
+    with pytest.raises(PlanError, match=r"a.safetensors is of another network: only the built network has 'b.bias'"):
+        pk.load(tmp_path / "a.safetensors", BUILDERS["scaled"])
     with pytest.raises(PlanError, match=r"'fc.weight' is \(3, 24\) in the file and \(7, 24\) in the built network"):
-        pk.load(tmp_path / "a", lambda: with_head(BUILDERS["viewed"](), 7))
+        pk.load(tmp_path / "a.safetensors", lambda: with_head(BUILDERS["viewed"](), 7))
 
 
 def with_head(model: Any, classes: int) -> nn.Module:
@@ -236,22 +239,43 @@ def with_head(model: Any, classes: int) -> nn.Module:
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, written: bytes):
     model, plan, _ = pruned()
-    (tmp_path / "a").write_bytes(written)
-    with full_disk(len(written) // 2), pytest.raises(FileError, match=r"a could not be written .*untouched"):
-        pk.save(model, plan, tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == written
-    assert os.listdir(tmp_path) == ["a"]  # noqa: PTH208 - hidden files count, too
+    (tmp_path / "a.safetensors").write_bytes(written)
+    with (
+        full_disk(len(written) // 2),
+        pytest.raises(FileError, match=r"a.safetensors could not be written .*untouched"),
+    ):
+        pk.save(model, plan, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == written
+    assert os.listdir(tmp_path) == ["a.safetensors"]  # noqa: PTH208 - hidden files count, too
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path):
     model, plan, _ = pruned()
-    with pytest.raises(FileError, match=r"a could not be written .*No such file"):
-        pk.save(model, plan, tmp_path / "nowhere" / "a")
+    with pytest.raises(FileError, match=r"There is no folder .*nowhere: make it, or choose another place for a.safe"):
+        pk.save(model, plan, tmp_path / "nowhere" / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a"])
+def test_a_name_that_hides_what_is_in_the_file(tmp_path: Path, name: str):
+    """`--weights` tells kinds of files by their names."""
+    model, plan, _ = pruned()
+    with pytest.raises(FileError, match=r"give it a name that ends in .safetensors"):
+        pk.save(model, plan, tmp_path / name)
+
+
+def test_a_network_that_its_plan_did_not_make(tmp_path: Path):
+    model, plan, _ = pruned()
+    message = r"not have the shape of this plan: 'features.0' has 4 filters, and the plan leaves 2. Save what pk.prune"
+    with pytest.raises(PlanError, match=message):
+        pk.save(small_vgg(), plan, tmp_path / "a.safetensors")
+    with pytest.raises(PlanError, match=r"'features.0' has 2 filters, and the plan leaves 1"):
+        again = pk.plan(pk.trace(model, torch.randn(1, 3, 32, 32)), {"features.0": 0.5})
+        pk.save(model, [plan, again], tmp_path / "a.safetensors")
 
 
 def test_a_kill_leaves_what_was_there(tmp_path: Path, written: bytes):
     """Killed while the new file is half written: the old one is whole, and the next save succeeds."""
-    (tmp_path / "a").write_bytes(written)
+    (tmp_path / "a.safetensors").write_bytes(written)
     program = """
         import os, pathlib, signal, sys
         import prunekit as pk
@@ -261,13 +285,13 @@ def test_a_kill_leaves_what_was_there(tmp_path: Path, written: bytes):
         write, pathlib.Path.write_bytes = pathlib.Path.write_bytes, half
         pk.save(pk.nets.vgg16(1 / 16), [], sys.argv[1])
     """
-    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "a")]
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "a.safetensors")]
     assert subprocess.run(command, timeout=300).returncode == -signal.SIGKILL
-    assert (tmp_path / "a").read_bytes() == written
+    assert (tmp_path / "a.safetensors").read_bytes() == written
     assert len(os.listdir(tmp_path)) == 2  # noqa: PTH208 - the half is there, under a name of its own
     model, _ = made("vgg16", dtype=torch.float32)
-    pk.save(model, [], tmp_path / "a")
-    assert same(pk.load(tmp_path / "a", small_vgg), model)
+    pk.save(model, [], tmp_path / "a.safetensors")
+    assert same(pk.load(tmp_path / "a.safetensors", small_vgg), model)
 
 
 # From shapes alone

@@ -444,8 +444,8 @@ def test_the_plan_keeps_the_result(tmp_path: Path):
     model, (x,) = masked("vgg16")
     small, plan = shrink(model, x), plan_zeros(model, x)
     assert plan.criterion == "zeros"
-    pk.save(small, plan, tmp_path / "a")
-    again = pk.load(tmp_path / "a", partial(pk.nets.vgg16, 1 / 16)).eval()
+    pk.save(small, plan, tmp_path / "a.safetensors")
+    again = pk.load(tmp_path / "a.safetensors", partial(pk.nets.vgg16, 1 / 16)).eval()
     assert all(a.equal(b) for a, b in zip(again.state_dict().values(), small.state_dict().values(), strict=True))
     assert again(x).equal(small(x))
 
@@ -456,8 +456,8 @@ def test_a_file_with_a_bias_that_was_made(tmp_path: Path):
 
     model = pair(conv(5, 4, 1, bias=False))
     small = shrink(model, X)
-    pk.save(small, plan_zeros(model, X), tmp_path / "a")
-    again: Any = pk.load(tmp_path / "a", builder).eval()
+    pk.save(small, plan_zeros(model, X), tmp_path / "a.safetensors")
+    again: Any = pk.load(tmp_path / "a.safetensors", builder).eval()
     assert again.b.bias.equal(small.b.bias)
     assert again(X).equal(small(X))
 
