@@ -425,6 +425,16 @@ def test_a_budget_that_cannot_be_reached_says_what_can():
     assert after(graph, plan_by_sensitivity(graph, table, weights=least.weights)) == least
 
 
+def test_a_budget_that_a_smaller_multiple_can_reach():
+    model, (x,) = made("resnet20 pad")
+    graph = pk.trace(model, x)
+    with pytest.raises(PlanError, match=r"Allow more, or take a smaller multiple, or take more layers"):
+        plan_for(graph, macs=0.8, multiple=8)
+    plan_for(graph, macs=0.8)
+    with pytest.raises(PlanError, match=r"Allow more, or take more layers"):
+        plan_for(graph, macs=2)
+
+
 def test_a_multiple_that_leaves_nothing_to_remove():
     with pytest.raises(PlanError, match=r"Multiples of 64 leave nothing to remove: the widest .* has 32 filters"):
         plan_for(traced("vgg16"), macs=0.7, multiple=64)

@@ -203,6 +203,11 @@ def test_pictures_are_imported_when_they_are_asked_for():
         pk.drew  # noqa: B018 - asking is what is tested
 
 
+def test_a_network_that_was_not_traced():
+    with pytest.raises(PlanError, match=r"needs what pk.trace\(model, example\) returns, not a VGG16"):
+        draw(pk.nets.vgg16(1 / 16))  # type: ignore[arg-type]
+
+
 def test_layers_that_are_not_there():
     with pytest.raises(PlanError, match=r"no layer 'layer4"):
         draw(traced("resnet20 pad"), "layer4.*")

@@ -447,6 +447,14 @@ def test_rates_are_not_a_plan(make):
 
 
 @pytest.mark.parametrize("make", [pk.prune, pk.mask], ids=["prune", "mask"])
+def test_a_graph_is_not_a_network(make):
+    model, (x,) = made("viewed")
+    graph = pk.trace(model, x)
+    with pytest.raises(PlanError, match=r"prune and mask take a torch.nn.Module, not a Graph"):
+        make(graph, pk.plan(graph, 0.5))
+
+
+@pytest.mark.parametrize("make", [pk.prune, pk.mask], ids=["prune", "mask"])
 def test_a_plan_for_another_network(make):
     model, (x,) = made("vgg16")
     plan = pk.plan(pk.trace(model, x), 0.5)

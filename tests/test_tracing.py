@@ -471,6 +471,11 @@ def test_one_image_needs_its_batch_axis():
         pk.trace(model, torch.randn(8, 8, 8))
 
 
+def test_a_name_is_not_a_network():
+    with pytest.raises(TraceError, match=r"takes a torch.nn.Module, not a str; pk.nets.vgg16\(\) builds one"):
+        pk.trace("vgg16", torch.randn(1, 3, 32, 32))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("example", [(), ((1, 3, 32, 32),), (None,)])
 def test_an_example_is_a_tensor(example: tuple):
     with pytest.raises(TraceError, match=r"example input, such as torch.randn\(1, 3, 32, 32\)"):
