@@ -15,7 +15,7 @@ from prunekit.data import load as load_data
 from prunekit.errors import FileError, PrunekitError, TrainingError
 from prunekit.files import load, plans_of
 from prunekit.ledger import Ledger
-from prunekit.paper import claims, estimates, experiments
+from prunekit.paper import claims, estimates, experiments, training_experiments
 from prunekit.paper.configurations import configuration
 from prunekit.paper.cutting_experiments import free_convs
 from prunekit.paper.experiments import perform
@@ -135,6 +135,47 @@ def test_a_sweep_that_was_stopped_between_splits_goes_on(job, tmp_path):
     found = half.table("sensitivity-vgg16")
     assert found.drop(columns="run").equals(whole.drop(columns="run"))
     assert half.origin("sensitivity-vgg16")["rows"].tolist() == [13 * 9, 13 * 9]
+
+
+class Killed(BaseException):
+    """What ends a run at any moment."""
+
+
+@pytest.mark.parametrize("rows_written", [0, 1])
+def test_a_baseline_that_was_killed_between_its_weights_and_its_rows_goes_on(job, tmp_path, monkeypatch, rows_written):
+    """Whatever it has written by then, its weights are there."""
+    mine = replace(job, experiment="baseline-vgg16", ledger=Ledger(tmp_path / "results", "tiny"))
+    add = Ledger.add
+
+    def killed(self, name: str, *given) -> int:
+        if len(self.experiments()) == rows_written:
+            raise Killed
+        return add(self, name, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Ledger, "add", killed)
+        perform(mine)
+    assert len(mine.ledger.experiments()) == rows_written and mine.weights("vgg16").exists()
+    perform(mine)
+    found, whole = (each.ledger.table("baseline-vgg16").drop(columns=["run", "seconds"]) for each in (mine, job))
+    assert found.equals(whole) and len(mine.ledger.table("training-vgg16")) == 1
+    trained(mine, "vgg16")  # its checksum is that of the rows
+
+
+def test_a_network_that_there_are_results_of_is_not_trained_anew(job, tmp_path, monkeypatch):
+    """Its rows have come without its weights; what can be done without them is done."""
+    mine = replace(job, ledger=Ledger(tmp_path / "results", "tiny"))
+    shutil.copytree(job.ledger.folder, mine.ledger.folder)
+    perform(mine)  # nothing is missing
+    (mine.ledger.folder / "sensitivity-vgg16.csv").unlink()
+    monkeypatch.setattr(training_experiments, "fit", lambda *given: pytest.fail("it is trained"))
+    for name in ("baseline-vgg16", "sensitivity-vgg16"):
+        for call in (lambda n: perform(replace(mine, experiment=n)), lambda n: estimates.divided(jobs(mine.ledger, n))):
+            with pytest.raises(FileError, match=r"has results of vgg16, seed 0, but the weights .* are not there"):
+                call(name)
+    shutil.copytree(job.weights("vgg16").parent, mine.weights("vgg16").parent)
+    perform(mine)
+    assert len(mine.ledger.table("sensitivity-vgg16")) == 13 * 9 * 2
 
 
 @pytest.mark.parametrize("name", ["vgg16-a", "resnet56-a", "resnet56-b", "resnet110-a", "resnet110-b"])

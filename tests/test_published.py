@@ -8,10 +8,11 @@ import torch
 
 from prunekit import origin
 from prunekit.data import Batches, cifar10
-from prunekit.errors import FileError
+from prunekit.errors import FileError, PrunekitError
 from prunekit.ledger import Ledger
+from prunekit.paper.experiments import EXPERIMENTS
 from prunekit.paper.jobs import Job
-from prunekit.paper.published import checked, published
+from prunekit.paper.published import TRAINED, checked, published, trainable
 from prunekit.paper.settings import setting
 from prunekit.train import evaluate
 
@@ -29,6 +30,7 @@ def test_its_checksum_is_in_the_ledger(name, where):
     runs = ledger.runs()
     assert {runs[run].weights for run in ledger.table(f"baseline-{name}")["run"]} == {origin.checksum(model)}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert not any(module.training for module in model.modules())
 
 
 @needs_cifar10
@@ -69,3 +71,41 @@ def test_a_missing_file_that_does_not_come_with_the_project_says_how_to_make_it(
     job = Job("baseline-resnet110", Ledger(tmp_path / "results", "cifar10"), setting("cifar10"), 0)
     with pytest.raises(FileError, match=r"resnet110-seed0.safetensors. `prunekit reproduce baseline-resnet110"):
         checked(job, "resnet110")
+
+
+def test_a_missing_file_that_there_are_results_of_is_not_made_anew(tmp_path):
+    """Not even where it does not come with the project, as VGG-16's of the short setting."""
+    shutil.copytree(Ledger(setting="cifar10-short").folder, tmp_path / "results" / "cifar10-short")
+    short = setting("cifar10-short")
+    job = Job("baseline-vgg16", Ledger(tmp_path / "results", short.name), short, 0)
+    both = r"Put that file there \(it does not come .*\); or .* of your own, .* from nothing: `.* --results mine`\."
+    for call in (checked, trainable):
+        with pytest.raises(FileError, match=both):
+            call(job, "vgg16")
+    trainable(job, "resnet110")
+    job.keep(short.build("vgg16"), [], "vgg16")
+    trainable(job, "vgg16")
+
+
+def test_a_missing_file_that_another_setting_has_names_that(tmp_path):
+    file = tmp_path / "weights" / "cifar10-short" / "resnet56-seed0.safetensors"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    hint = r"trains them\. There are some of the setting cifar10-short: published\('resnet56', 'cifar10-short'\)\.$"
+    with pytest.raises(FileError, match=hint):
+        published("resnet56", results=tmp_path / "results")
+    with pytest.raises(FileError, match=r"trains them\.$"):
+        published("resnet110", results=tmp_path / "results")
+
+
+def test_networks_that_nothing_trains_are_unknown():
+    with pytest.raises(PrunekitError, match=r"^Unknown network 'vgg19'.* Did you mean 'vgg16'\?$"):
+        published("vgg19")
+    assert {name.removeprefix("baseline-") for name in EXPERIMENTS if name.startswith("baseline-")} == set(TRAINED)
+
+
+def test_a_folder_of_ones_own_has_its_weights_inside(tmp_path):
+    """Those beside it may be the project's."""
+    for name, home in (("results", tmp_path), ("mine", tmp_path / "mine")):
+        job = Job("baseline-vgg16", Ledger(tmp_path / name), setting("digits"), 0)
+        assert job.weights("vgg16") == home / "weights" / "digits" / "vgg16-seed0.safetensors"

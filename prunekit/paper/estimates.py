@@ -5,7 +5,7 @@ A part puts so many images through a network; a few steps of it are timed.
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,9 +13,10 @@ from ..data import Batches
 from ..errors import PrunekitError
 from ..ledger import Ledger
 from ..train import evaluate, fastest, fit
-from .experiments import Experiment
+from .experiments import EXPERIMENTS, Experiment
 from .jobs import Job, Part, Work, exact
-from .settings import PROJECTION, Setting
+from .published import trainable
+from .settings import PROJECTION, SETTINGS, Setting
 
 STEPS = 4  # timed, after as many to warm up
 
@@ -87,7 +88,8 @@ def divided(work: Iterable[tuple[Experiment, Job]], share: tuple[int, int] = (1,
     """What is missing of each experiment; of it the share (k, n), for n machines that work at once.
 
     Which share a part belongs to does not depend on what is there already. Where there are several, a trained network
-    that a part needs has to be there: otherwise each machine would train it.
+    that a part needs has to be there: otherwise each machine would train it. Raises `FileError` where a network would
+    have to be trained anew that there are results of: before anything else is done.
     """
     mine, shares, number, found = *share, 0, []
     for experiment, job in work:
@@ -97,8 +99,10 @@ def divided(work: Iterable[tuple[Experiment, Job]], share: tuple[int, int] = (1,
             number += not trains
             if not job.lacks(part) or (shares > 1 and not trains and number % shares != mine % shares):
                 continue
-            needed = [*part.kept] if trains else [part.network] if part.network else []
-            if shares > 1 and (lost := [n for n in needed if not job.weights(n).exists()]):
+            networks = [*part.kept] if trains else [part.network] if part.network else []
+            for network in networks:
+                trainable(job, network)
+            if shares > 1 and (lost := [n for n in networks if not job.weights(n).exists()]):
                 raise PrunekitError(
                     f"--shard: {experiment.name} needs the trained network {job.weights(lost[0])}. Run `prunekit "
                     f"reproduce baseline-{lost[0]} --setting {job.setting.name} --seed {job.seed}` once, and give "
@@ -132,6 +136,41 @@ def lacking(experiment: Experiment, ledger: Ledger, setting: Setting) -> list[Pa
     parts = experiment.parts(Job(experiment.name, ledger, setting, seed=0))
     needed = [part for part in parts if len(parts) == 1 or part.mark.get("split") != "validation"]
     return [part for part in needed if ledger.missing(part.table, [part.mark])]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What some experiments lack in a setting, by name in the order in which it is done, and how long it takes."""
+
+    setting: str
+    lacks: dict[str, list[Part]]
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"about {spoken(self.seconds)} on two cores, as {self.setting}"
+
+
+def needed(names: Iterable[str], ledger: Ledger) -> Need:
+    """What the experiments called `names` lack, each after the training of the networks that it starts from.
+
+    A network whose rows are there has to be trained all the same if its weights are not, but only if something starts
+    from it.
+    """
+    setting, lacks = SETTINGS[ledger.setting], {}
+    for name in names:
+        parts = lacking(EXPERIMENTS[name], ledger, setting)
+        for network in dict.fromkeys(part.network for part in parts if part.network):
+            first = f"baseline-{network}"
+            lacks[first] = EXPERIMENTS[first].missing(Job(first, ledger, setting, seed=0))
+        lacks.setdefault(name, parts)
+    lacks = {name: parts for name, parts in lacks.items() if parts}
+    takes = seconds((part.work(setting) for parts in lacks.values() for part in parts), on_two_cores)
+    return Need(setting.name, lacks, takes)
+
+
+def cheapest(names: Sequence[str], ledgers: Sequence[Ledger]) -> Need:
+    """What the experiments lack in the setting in which that takes least; in the last of those that take as long."""
+    return min((needed(names, ledger) for ledger in reversed(ledgers)), key=lambda need: need.seconds)
 
 
 def spoken(seconds: float) -> str:

@@ -19,6 +19,7 @@ from ..train import Compute, evaluate, fastest
 from .settings import Setting
 
 SPLITS = ("test", "validation")
+RESULTS = "results"  # what the project calls its folder of results
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,14 @@ class Job:
     progress: bool | None = None
 
     def file(self, folder: str, name: str) -> Path:
-        """A file of this setting beside the ledger's folder, in `weights` or in `checkpoints`."""
-        return self.ledger.root.parent / folder / self.setting.name / f"{name}-seed{self.seed}"
+        """A file of this setting, in `weights` or in `checkpoints`.
+
+        These stand beside a folder of results that is called `results`. Under any other name they stand inside of it:
+        with `--results mine` in the project's folder, nothing of the project's is read or replaced.
+        """
+        root = self.ledger.root
+        home = root.parent if root.name == RESULTS else root
+        return home / folder / self.setting.name / f"{name}-seed{self.seed}"
 
     def weights(self, network: str) -> Path:
         """The file of a trained network's weights."""

@@ -16,7 +16,7 @@ from ..tracing import trace
 from ..train import evaluate, fastest, fit
 from .configurations import configuration
 from .jobs import SPLITS, Job, Part, Parts, Work, add, counted, exact, rounded
-from .published import checked
+from .published import checked, trainable
 from .settings import Setting
 
 
@@ -36,17 +36,18 @@ def baseline(network: str) -> Parts:
     """
 
     def code(job: Job) -> None:
+        trainable(job, network)
         data, recipe = job.setting.load(), job.setting.training
         model = job.setting.build(network, job.seed)
         checkpoint = job.file("checkpoints", network).with_suffix(".pt")
         history = fit(model, data, recipe, job.seed, fastest(), checkpoint, ("validation",), job.progress)
         model = rounded(model.cpu())
+        job.keep(model, [], network)  # before the rows: rows without their weights are refused, see `trainable`
         with job.recording(model) as run:
             rows = history.drop(columns="seconds").assign(**job.mark(network))
             ends = final_rows(job, model, network, recipe, history)
             job.ledger.add(f"training-{network}", rows, ["network", "seed", "epoch"], run)
             job.ledger.add(job.experiment, ends, ["network", "seed", "split"], run)
-        job.keep(model, [], network)
 
     def parts(job: Job) -> list[Part]:
         mark = job.mark(network, split=SPLITS[-1])
