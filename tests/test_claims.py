@@ -11,11 +11,13 @@ from scipy.stats import spearmanr
 from prunekit import nets
 from prunekit.errors import PrunekitError
 from prunekit.ledger import Ledger
-from prunekit.paper import claims, cost_claims, experiments
+from prunekit.paper import claims, cost_claims, estimates, experiments
 from prunekit.paper import residual_claims as of_residuals
 from prunekit.paper import retraining_claims as of_retraining
 from prunekit.paper import sensitivity_claims as of_figure_2
+from prunekit.paper.jobs import Job
 from prunekit.paper.judging import VERDICTS, Part, Verdict, above, below, summary, verdict_of
+from prunekit.paper.settings import SETTINGS
 
 RATES = of_figure_2.RATES
 TOTAL, BASE = 10_000, 9_000
@@ -514,7 +516,7 @@ def test_one_shot_against_layer_by_layer(ledger, shot, verdict):
     assert (
         "in 7 epochs" in found.numbers
         and "in 14" in found.numbers
-        and "no rows in retraining-resnet56-b" in found.numbers
+        and "no rows in cifar10/retraining-resnet56-b, cifar10/iterative-resnet56-b" in found.numbers
     )
 
 
@@ -571,6 +573,39 @@ def test_the_hours_of_a_sweep_include_the_training_that_it_starts_from(tmp_path)
     with ledger.run("try") as run:
         rows = [{"network": "resnet56", "seed": 0, "split": split} for split in ("test", "validation")]
         ledger.add("baseline-resnet56", rows, ["network", "seed", "split"], run)
+    assert claims.judge("6.1.resnet56", ledger).numbers == before, "rows without weights do not help"
+    weights(ledger, "resnet56")
     after = claims.judge("6.1.resnet56", ledger).numbers
     less = "needs sensitivity-resnet56: about "
     assert after.startswith(less) and after.removeprefix(less) != before.removeprefix(start)
+
+
+def weights(ledger: Ledger, network: str) -> None:
+    """A file in the place of a network's weights."""
+    path = Job("any", ledger, SETTINGS[ledger.setting], seed=0).weights(network)
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
+def test_weights_that_are_lacking_cost_nothing_where_nothing_starts_from_them(tmp_path):
+    """Training from scratch is compared with the baseline's rows."""
+    ledger = Ledger(tmp_path, "cifar10")
+    fill(ledger, baseline_vgg16=[score("vgg16", 9000), score("vgg16", 9000) | {"split": "validation"}])
+    assert list(estimates.needed(["baseline-vgg16", "scratch-vgg16-a"], ledger).lacks) == ["scratch-vgg16-a"]
+    for names in (["baseline-vgg16", "greedy-vgg16"], ["greedy-vgg16", "baseline-vgg16"], ["greedy-vgg16"]):
+        assert list(estimates.needed(names, ledger).lacks) == ["baseline-vgg16", "greedy-vgg16"]
+
+
+def test_what_is_lacking_is_told_of_the_setting_in_which_it_takes_least(tmp_path):
+    """A sweep takes as long in both; the training before it is shorter in one, and in the other it may be done."""
+    large, short = claims.full_size(tmp_path)
+    before = claims.judge("10.1", [large, short])
+    assert before.setting == "cifar10-short" and before.numbers.startswith("needs baseline-vgg16, sensitivity-vgg16, c")
+    fill(large, baseline_vgg16=[score("vgg16", 9000), score("vgg16", 9000) | {"split": "validation"}])
+    weights(large, "vgg16")
+    after = claims.judge("10.1", [large, short])
+    assert after.setting == "cifar10" and after.numbers.endswith(" on two cores, as cifar10")
+    assert after.numbers.startswith("needs sensitivity-vgg16, criteria-vgg16: about")
+    assert claims.judge("t3.1", [large, short]).setting == "cifar10-short", "where it takes as long, the last"
+    write(short, {})
+    assert claims.judge("2b.3", [large, short]).setting == "cifar10-short", "rows decide, not hours"

@@ -9,6 +9,8 @@ from prunekit.intervals import difference
 from prunekit.ledger import Ledger
 from prunekit.paper import table_three
 from prunekit.paper.epochs import bias, choices
+from prunekit.paper.jobs import Job
+from prunekit.paper.settings import SETTINGS
 from prunekit.paper.table_one import controls, errors, shown
 from prunekit.paper.tables import TABLE1
 
@@ -123,6 +125,9 @@ def test_what_was_not_run_says_so_with_its_hours(ledger):
     assert before["ResNet-34-C"] == "not run on ImageNet here"
     assert before["VGG-16-A"].startswith("not run: about") and before["VGG-16-A"].endswith("h on two cores, as cifar10")
     final(ledger, "baseline-vgg16", 9_300, network="vgg16")
+    path = Job("baseline-vgg16", ledger, SETTINGS["cifar10"], seed=0).weights("vgg16")
+    path.parent.mkdir(parents=True)
+    path.touch()
     after = errors(ledger).set_index("model")["note"]
     hours = [float(note["VGG-16-A"].split()[3]) for note in (before, after)]
     assert hours[1] < hours[0], "the baseline is there now"

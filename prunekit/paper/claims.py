@@ -2,7 +2,6 @@
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,42 +9,15 @@ import pandas as pd
 from ..errors import PrunekitError, nearest
 from ..ledger import Ledger
 from . import cost_claims, criterion_claims, residual_claims, retraining_claims, sensitivity_claims
-from .estimates import lacking, on_two_cores, seconds, spoken
-from .experiments import EXPERIMENTS
+from .estimates import cheapest
 from .judging import NOT_TESTED, Claim, Verdict
-from .settings import SETTINGS
 
 FULL_SIZE = ("cifar10", "cifar10-short")  # the settings with the paper's networks and data, the largest first
 Ledgers = Ledger | Sequence[Ledger]  # one setting, or several of which the first with rows counts
 
 
-def with_hours(claim: Claim) -> Claim:
-    """The claim, saying where it is not tested how long what it lacks takes on two cores."""
-
-    def judge(ledger: Ledger) -> Verdict:
-        found = claim.judge(ledger)
-        if found.verdict != NOT_TESTED or ledger.setting not in FULL_SIZE:
-            return found
-        here = SETTINGS[ledger.setting]
-        lacks = {name: lacking(EXPERIMENTS[name], ledger, here) for name in with_baselines(claim.experiments, ledger)}
-        takes = spoken(seconds((part.work(here) for parts in lacks.values() for part in parts), on_two_cores))
-        names = ", ".join(name for name, parts in lacks.items() if parts)
-        return replace(found, numbers=f"needs {names}: about {takes} on two cores, as {ledger.setting}")
-
-    return replace(claim, judge=judge)
-
-
-def with_baselines(experiments: Sequence[str], ledger: Ledger) -> list[str]:
-    """The experiments, each after the training of the networks that its missing parts start from."""
-    names: list[str] = []
-    for name in experiments:
-        parts = lacking(EXPERIMENTS[name], ledger, SETTINGS[ledger.setting])
-        names += [f"baseline-{part.network}" for part in parts if part.network] + [name]
-    return list(dict.fromkeys(names))
-
-
 CLAIMS: dict[str, Claim] = {
-    claim.id: with_hours(claim)
+    claim.id: claim
     for part in (cost_claims, sensitivity_claims, criterion_claims, residual_claims, retraining_claims)
     for claim in part.CLAIMS
 }
@@ -61,12 +33,17 @@ def decided(claim: Claim, ledgers: Ledgers) -> Verdict:
     """The verdict on a claim, in the first of several ledgers that has rows for it, if only for a part of it.
 
     A claim is not tested where no rows are complete, and only there. So this choice sees whether there are rows, and
-    never what they say: a claim that is undecided in a large setting stays so. Where no ledger has any rows, the last
-    one says what it lacks.
+    never what they say: a claim that is undecided in a large setting stays so. Where no ledger has any rows, the
+    verdict says what is lacking, in the full-size setting in which that takes least, and how long it takes there.
     """
     ledgers = [ledgers] if isinstance(ledgers, Ledger) else ledgers
     found = [claim.judge(ledger) for ledger in ledgers]
-    return next((verdict for verdict in found if verdict.verdict != NOT_TESTED), found[-1])
+    if tested := [verdict for verdict in found if verdict.verdict != NOT_TESTED]:
+        return tested[0]
+    if not (large := [ledger for ledger in ledgers if ledger.setting in FULL_SIZE]):
+        return found[-1]
+    need = cheapest(claim.experiments, large)
+    return Verdict(NOT_TESTED, f"needs {', '.join(need.lacks)}: {need}", need.setting)
 
 
 def judge(id: str, ledgers: Ledgers) -> Verdict:

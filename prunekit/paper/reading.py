@@ -32,7 +32,7 @@ def found(ledger: Ledger, tables: Sequence[str], judge: Judge, network: str | No
     """
     there = set(ledger.experiments())
     if lacking := [table for table in tables if table not in there]:
-        return Found([], f"no rows in {', '.join(lacking)}")
+        return Found([], f"no rows in {named(ledger, lacking)}")
     frames = [on_test(ledger.table(table), network) for table in tables]
     parts: list[Part] = []
     sentences: dict[int, str] = {}
@@ -45,8 +45,13 @@ def found(ledger: Ledger, tables: Sequence[str], judge: Judge, network: str | No
         sentences[int(seed)] = f"seed {seed}: {sentence}"
     if not sentences:
         wanted = f" of {network}" if network else ""
-        return Found([], f"no complete rows{wanted} in {', '.join(tables)}")
+        return Found([], f"no complete rows{wanted} in {named(ledger, tables)}")
     return Found(parts, "; ".join(sentences.values()), tuple(sentences))
+
+
+def named(ledger: Ledger, tables: Sequence[str]) -> str:
+    """Tables as text, each with its setting in front: another setting may have rows in a table of that name."""
+    return ", ".join(f"{ledger.setting}/{table}" for table in tables)
 
 
 def verdict(ledger: Ledger, *parts: Found) -> Verdict:

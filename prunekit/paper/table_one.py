@@ -6,10 +6,10 @@ import pandas as pd
 
 from ..intervals import difference
 from ..ledger import Ledger
-from .claims import FULL_SIZE, Ledgers, with_baselines
+from .claims import FULL_SIZE, Ledgers
 from .configurations import CONFIGURATIONS
 from .epochs import choices
-from .estimates import lacking, on_two_cores, seconds, spoken
+from .estimates import cheapest
 from .experiments import EXPERIMENTS
 from .reading import Count, mean, on_test
 from .retraining_claims import CONTROLLED
@@ -56,7 +56,7 @@ def errors(ledgers: Ledgers) -> pd.DataFrame:
             right = round(PAPER_IMAGES * (1 - row.error / 100))
             found |= compared(mean(list(finals(ledger, name).values())), (right, PAPER_IMAGES))
         called = here.called(row.name)
-        note = why(ledger, name) if not found else "" if called == row.name else f"here {called}"
+        note = why(ledgers, name) if not found else "" if called == row.name else f"here {called}"
         about = {"model": row.title, "paper": row.error, "liu": liu(name), "note": note}
         rows.append(about | {"setting": ledger.setting if found else ""} | found)
     columns = ["model", "paper", "last", "difference", "low", "high", "best", "selected", "seeds", "least", "most"]
@@ -84,14 +84,14 @@ def controls(ledgers: Ledgers) -> pd.DataFrame:
                 )
             about = {"model": SETTINGS[ledger.setting].configuration(name).title, "way": way}
             beside = {"paper": printed(experiment), "liu": liu(experiment)}
-            of = {"setting": ledger.setting, "note": ""} if found else {"setting": "", "note": why(ledger, experiment)}
+            of = {"setting": ledger.setting, "note": ""} if found else {"setting": "", "note": why(ledgers, experiment)}
             rows.append(about | beside | of | found)
     columns = ["model", "way", "epochs", "paper", "last", "difference", "low", "high", "best", "selected", "seeds"]
     return filled(rows, [*columns, "setting", "liu", "note"])
 
 
 def where(ledgers: Ledgers, experiment: str) -> Ledger:
-    """The first of the ledgers that has rows of an experiment; where none has, the last, which says what it lacks."""
+    """The first of the ledgers that has rows of an experiment; where none has, the last."""
     each = [ledgers] if isinstance(ledgers, Ledger) else ledgers
     return next((ledger for ledger in each if finals(ledger, experiment)), each[-1])
 
@@ -157,16 +157,13 @@ def error(correct, total):
     return 100 * (1 - correct / total)
 
 
-def why(ledger: Ledger, experiment: str) -> str:
-    """Why there are no rows of an experiment, and how long it would take, with the baseline if that lacks, too."""
+def why(ledgers: Ledgers, experiment: str) -> str:
+    """Why there are no rows of an experiment, and how long it would take, in the full-size setting that takes least."""
     if experiment not in EXPERIMENTS:
         return "not run on ImageNet here"
-    if ledger.setting not in FULL_SIZE:
-        return "not run"
-    setting = SETTINGS[ledger.setting]
-    parts = [p for n in with_baselines([experiment], ledger) for p in lacking(EXPERIMENTS[n], ledger, setting)]
-    takes = spoken(seconds((part.work(setting) for part in parts), on_two_cores))
-    return f"not run: about {takes} on two cores, as {ledger.setting}"
+    each = [ledgers] if isinstance(ledgers, Ledger) else ledgers
+    large = [ledger for ledger in each if ledger.setting in FULL_SIZE]
+    return f"not run: {cheapest([experiment], large)}" if large else "not run"
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
