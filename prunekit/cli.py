@@ -19,7 +19,6 @@ from .paper import arithmetic, claims, configurations, estimates, experiments, s
 from .paper.jobs import Job
 from .paper.judging import summary
 from .plans import plan
-from .sensitivity import RATES
 from .sensitivity import sweep as sweep_layers
 from .surgery import prune as prune_filters
 from .tracing import trace
@@ -127,6 +126,8 @@ def claims_(
     csv: CsvOption = False,
 ) -> None:
     """Print the verdict on each claim of the paper, with the numbers and the setting behind it."""
+    if results is not None and not results.is_dir():
+        raise PrunekitError(f"There is no folder {results}: --results takes the one that `prunekit reproduce` made.")
     chosen = claims.full_size(results) if setting == "largest" else Ledger(results, settings.setting(setting).name)
     table = claims.judged(chosen)
     if csv:
@@ -216,7 +217,8 @@ def sweep(
     weights: WeightsOption = None,
     input: InputOption = "1,3,32,32",
     rate: Annotated[
-        list[float] | None, typer.Option(help="Share of filters to remove; repeat. Default 0.1 ... 0.9.")
+        list[float] | None,
+        typer.Option(help="Share of filters to remove; repeat. Default 0.1 ... 0.9, as far as a filter is left."),
     ] = None,
     criterion: CriterionOption = "l1",
     layer: Annotated[list[str] | None, typer.Option(help="Layer or pattern; repeat. By default all that can.")] = None,
@@ -237,9 +239,9 @@ def sweep(
         )
     network, _ = _network(model, weights)
     images = _batches(data, split)
-    example, rates = torch.zeros(options.shape(input)), rate or RATES
+    example = torch.zeros(options.shape(input))
     table = sweep_layers(
-        network.float(), images, example, rates, criterion, layer, data=images, seed=seed, compute=fastest()
+        network.float(), images, example, rate or None, criterion, layer, data=images, seed=seed, compute=fastest()
     )
     if out is not None:
         _written(out, table)
@@ -253,7 +255,7 @@ def sweep(
         table.assign(right=share)
         .pivot(index="layer", columns="rate", values="right")
         .loc[table["layer"].unique()]
-        .to_string()
+        .to_string(na_rep="")
     )
 
 
@@ -277,6 +279,8 @@ def prune(
     Example: prunekit prune mynet.py:build --weights mynet.pt --input 1,3,224,224 --rate "layer1.*.conv1=0.5"
     --out small.safetensors. In Python, `prunekit.load("small.safetensors", build)` brings it back.
     """
+    if not rate and not keep:
+        raise PrunekitError("Nothing to do: give --rate or --keep for at least one layer that can lose filters.")
     network, before = _network(model, weights)
     x = torch.zeros(options.shape(input), dtype=next((p.dtype for p in network.parameters()), torch.float32))
     rates = options.pairs(rate or [], float, "--rate")

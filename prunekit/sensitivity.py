@@ -5,8 +5,9 @@ layer are read, the run forks and goes on from there for all rates at once (see 
 """
 
 import copy
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .criteria import Criterion, name_of
-from .errors import FileError, PlanError, PrunekitError
+from .errors import FileError, PlanError, PrunekitError, said
 from .files import digest, stored
 from .plans import expand, highest, kept_count, scores
 from .surgery import compare, muted, smaller, variant
+from .surgery import example as inputs_of
 from .tracing import Graph, trace
 from .train import Compute
 from .walking import Fork, Walker, fold
 from .writing import replacing
 
 CACHED = 128  # images in one large batch on a CPU: the maps of more outgrow its caches, which costs more than it saves
-RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # by default, those that leave a layer at least one filter
 
 
 @dataclass
@@ -58,7 +60,7 @@ def sweep(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     example: Tensor,
-    rates: Sequence[float] = RATES,
+    rates: Sequence[float] | None = None,
     criterion: Criterion | Sequence[Criterion] = "l1",
     layers: str | Sequence[str] | None = None,
     *,
@@ -70,10 +72,11 @@ def sweep(
 ) -> pd.DataFrame:
     """Prune each layer of `model` alone and count the images of `batches` that are still classified correctly.
 
-    `batches` yields pairs of x (n, C, H, W) and y (n,), the same ones each time it is iterated. `layers` are names or
-    patterns, by default every conv layer that is tied to no other. `data` and `seed` are for criteria that need images
-    or random numbers, as in `plan`. The counts are those of pruning each layer with `prune` and evaluating the result;
-    the largest cut of each layer is compared with the masked network first, as `prune` does it.
+    `batches` yields pairs of x (n, C, H, W) and y (n,), the same ones each time it is iterated. `rates` are shares of
+    filters to remove, by default 0.1 to 0.9 in tenths, in narrow layers only those that leave a filter. `layers` are
+    names or patterns, by default every conv layer that is tied to no other. `data` and `seed` are for criteria that
+    need images or random numbers, as in `plan`. The counts are those of pruning each layer with `prune` and evaluating
+    the result; the largest cut of each layer is compared with the masked network first, as `prune` does it.
 
     A row per layer, criterion and rate: layer, criterion, rate, filters, kept, correct, total, baseline_correct (of
     the network as it is, on the same images).
@@ -82,9 +85,14 @@ def sweep(
     `progress` None shows a bar on a terminal only. `model` is left as it was.
 
     Raises `PlanError` for what cannot be cut, `SurgeryError` where the forward has a size written into it, `FileError`
-    for a checkpoint of another sweep.
+    for a checkpoint of another sweep, `PrunekitError` for images or labels that are not the network's.
     Source: section 3.2 and figure 2(b) of the paper.
     """
+    if not isinstance(example, Tensor):
+        raise PrunekitError(
+            "sweep takes an example input after the batches, such as torch.randn(1, 3, 32, 32), not a "
+            f"{type(example).__name__}."
+        )
     compute = compute or Compute()
     model = compute.place(copy.deepcopy(model)).eval()
     graph = trace(model, compute.batch(example))
@@ -93,22 +101,35 @@ def sweep(
     names = graph.free() if layers is None else list(expand(graph, dict.fromkeys(layers)))
     if not names:
         raise PlanError("No conv layer of this network can lose filters alone: name the layers to sweep.")
-    if not len(rates):
+    shares = {layer: possible(len(graph.colors(layer))) if rates is None else rates for layer in names}
+    shares = {layer: some for layer, some in shares.items() if len(some)}
+    if not shares:
         raise PlanError("There is not one rate to sweep: give shares to remove, such as (0.5, 0.9).")
     images = None if data is None else (compute.batch(x if isinstance(x, Tensor) else x[0]) for x in data)
-    cuts = all_cuts(graph, names, rates, criteria, images, seed)
+    cuts = all_cuts(graph, shares, criteria, images, seed)
     tally = Tally(cuts, Path(checkpoint) if checkpoint else None, identity(model, cuts, compute))
 
     fold(graph)
     walker = Walker(graph)
-    forks = [Fork(walker, [cut.gone for cut in cuts[i : i + len(rates)]]) for i in range(0, len(cuts), len(rates))]
+    together = itertools.groupby(cuts, key=lambda cut: (cut.layer, cut.criterion))
+    forks = [Fork(walker, [cut.gone for cut in group]) for _, group in together]
     hidden = None if progress is None else not progress
     with tqdm(desc="sweep", disable=hidden, unit="batch", total=length(batches)) as bar, torch.no_grad():
+        classes = classes_of(walker)
         number = 0
         for number, (x, y) in enumerate(batches, start=1):
+            check_labels(number, x, y, classes)
             if not tally.has(number, x, y):
-                with compute.autocast():
-                    found = counts(walker, compute.batch(x), y.to(compute.device), forks)
+                try:
+                    with compute.autocast():
+                        found = counts(walker, compute.batch(x), y.to(compute.device), forks)
+                except RuntimeError as error:
+                    if x.shape[1:] == example.shape[1:]:
+                        raise
+                    raise PrunekitError(
+                        f"sweep: batch {number}: the network does not run on images of shape {tuple(x.shape)}, and "
+                        f"that of the example is {tuple(example.shape)}: {said(error)}. Give images like the example."
+                    ) from error
                 tally.add(found, len(y))
             bar.update()
     if not number:
@@ -120,18 +141,25 @@ def sweep(
     return pd.DataFrame(rows).assign(total=tally.total, baseline_correct=tally.baseline)
 
 
+def possible(filters: int) -> list[float]:
+    """The rates of `RATES` that leave at least one of so many filters."""
+    return [rate for rate in RATES if rate <= 1 - 1 / filters]
+
+
 def all_cuts(
     graph: Graph,
-    layers: Sequence[str],
-    rates: Sequence[float],
+    shares: Mapping[str, Sequence[float]],
     criteria: Sequence[Criterion],
     data: Iterable | None,
     seed: int,
 ) -> list[Cut]:
-    """Every cut of a sweep, in the order of its rows: those of a layer by one criterion follow each other."""
-    by_criterion = scores(graph, layers, criteria, data, seed)
+    """Every cut of a sweep, in the order of its rows: those of a layer by one criterion follow each other.
+
+    `shares` are the rates of each layer.
+    """
+    by_criterion = scores(graph, list(shares), criteria, data, seed)
     cuts = []
-    for layer in layers:
+    for layer, rates in shares.items():
         colors = graph.layers[layer]
         for criterion in map(name_of, criteria):
             for rate in rates:
@@ -143,6 +171,29 @@ def all_cuts(
             small = variant(graph.model, smaller(graph.model, graph, largest), share=True)
             compare(small, muted(graph.model, graph, largest), [x.shape for x in graph.inputs])
     return cuts
+
+
+def classes_of(walker: Walker) -> int:
+    """How many classes the network tells apart."""
+    (x,) = inputs_of(walker.traced.model, [x.shape for x in walker.traced.inputs])
+    values = walker.start(x)
+    walker.walk(values, 0)
+    return values[walker.order[-1]].shape[-1]
+
+
+def check_labels(number: int, x: Tensor, y: Tensor, classes: int) -> None:
+    """Refuse labels of batch `number` that are not those of `classes` classes, a whole number for each image of `x`."""
+    if y.is_floating_point() or y.shape != x.shape[:1]:
+        found = f"they are {str(y.dtype).removeprefix('torch.')} of shape {tuple(y.shape)}"
+    else:
+        low, high = (int(label) for label in y.long().aminmax()) if len(y) else (0, 0)
+        if 0 <= low <= high < classes:
+            return
+        found = f"they go from {low} to {high}"
+    raise PrunekitError(
+        f"sweep: batch {number}: labels must be whole numbers of shape ({len(x)},), from 0 to {classes - 1}, and "
+        f"{found}."
+    )
 
 
 def counts(walker: Walker, x: Tensor, y: Tensor, forks: Sequence[Fork]) -> list[int]:

@@ -164,6 +164,8 @@ def test_claims_from_a_ledger(tmp_path):
     table = pd.read_csv(io.StringIO(cli("claims", "--results", tmp_path, "--csv").output))
     assert set(table["id"]) >= {"2", "2a.1", "2b.5", "1.resnet34-c"}
     refused(cli("claims", "--setting", "digit"), "Unknown setting 'digit'", "'digits'")
+    for setting in ("largest", "cifar10"):
+        refused(cli("claims", "--results", tmp_path / "none", "--setting", setting), f"no folder {tmp_path / 'none'}")
 
 
 def test_claims_are_judged_on_the_largest_setting_unless_one_is_named(tmp_path):
@@ -351,6 +353,8 @@ def test_sweep_counts_and_writes(net):
     again = cli(*arguments, "--rate", 0.5, "--layer", "first", "--csv")
     row = pd.read_csv(io.StringIO(again.stdout)).iloc[0]
     assert (row["kept"], row["correct"]) == (6, table["correct"][1])
+    rows = [line.split() for line in cli(*arguments).stdout.splitlines()[-2:]]
+    assert [(row[0], len(row) - 1) for row in rows] == [("first", 9), ("second", 8)], "0.9 of 8 filters leaves none"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +366,7 @@ def test_sweep_counts_and_writes(net):
         (["net.py:build", "--rate", "first=0.5", "--input", "1,5,8,8"], ["(1, 5, 8, 8)"]),
         (["net.py:build", "--rate", "first=0.5", "--criterion", "l3"], ["Unknown criterion 'l3'"]),
         (["net.py:build", "--rate", "first=0.5", "--strategy", "greed"], ["Strategy 'greed'"]),
-        (["net.py:build"], ["Nothing to do"]),
+        (["net.py:build"], ["Nothing to do: give --rate or --keep"]),
         (["net.py:bild", "--rate", "0.5"], ["no function 'bild'", "'build'"]),
         (["net.py:constant", "--rate", "0.5"], ["is a int, not a function"]),
         (["net.py:number", "--rate", "0.5"], ["returned a int"]),
@@ -372,7 +376,7 @@ def test_sweep_counts_and_writes(net):
         (["net", "--rate", "0.5"], ["Unknown network 'net'", "package.module:function"]),
         (["nowhere.models:build", "--rate", "0.5"], ["nowhere.models cannot be imported"]),
         (["vgg17", "--rate", "0.5"], ["Did you mean 'vgg16'"]),
-        (["net.py:build", "--rate", "0.5", "--weights", "none.pt"], ["no file none.pt"]),
+        (["net.py:build", "--rate", "0.5", "--weights", "none.pt"], ["no file none.pt in "]),
         (["net.py:narrow", "--rate", "0.5", "--weights", "net.pt"], ["weights of another network", "first.weight"]),
         (["net.py:build", "--rate", "0.5", "--data", "digit"], ["Unknown data set 'digit'"]),
     ],

@@ -20,6 +20,7 @@ import prunekit as pk
 from prunekit.criteria import CRITERIA, Activation
 from prunekit.errors import FileError, PlanError, PrunekitError, SurgeryError
 from prunekit.plans import colors_gone
+from prunekit.sensitivity import possible
 from prunekit.train import Compute, evaluate
 from prunekit.walking import Fork, Walker, fold
 
@@ -184,6 +185,16 @@ def test_the_paper_sweeps_nine_rates():
     assert table.kept.tolist() == [9, 8, 7, 6, 5, 4, 3, 2, 1]
 
 
+def test_by_default_a_narrow_layer_has_the_rates_that_leave_a_filter():
+    model, example, batches = task("vgg16")
+    table = pk.sweep(model, batches, example, layers=["features.0", "features.14"], compute=DOUBLE)
+    kept = {layer: rows.kept.tolist() for layer, rows in table.groupby("layer")}
+    assert kept == {"features.0": [3, 3, 2, 2, 2, 1, 1], "features.14": [14, 12, 11, 9, 8, 6, 4, 3, 1]}
+    assert table.correct.tolist() == one_by_one(model, batches, example, table)
+    for n in range(1, 30):
+        assert possible(n) == [k / 10 for k in range(1, 10) if n * (10 - k) >= 10]
+
+
 def test_images_from_a_data_loader():
     model, example, batches = task("vgg16", dtype=torch.float32)
     images = TensorDataset(*(torch.cat(part) for part in zip(*batches, strict=True)))
@@ -218,8 +229,8 @@ def test_what_comes_before_a_layer_is_computed_once():
     calls = []
     model.features[0].register_forward_hook(lambda module, args, out: calls.append(len(out)))
     pk.sweep(model, batches, example, rates=(0.25, 0.5, 0.75), layers=["features.40"], compute=DOUBLE)
-    pruned_and_masked, operations_and_network = 1 + 1, 3 + 2 + 3  # images of noise, on which things are checked first
-    assert sum(calls) == 40 + pruned_and_masked + operations_and_network
+    pruned_and_masked, operations_and_network, classes = 1 + 1, 3 + 2 + 3, 1  # images of noise, on which all is checked
+    assert sum(calls) == 40 + pruned_and_masked + operations_and_network + classes
 
 
 # Killed and gone on
@@ -348,6 +359,38 @@ def test_not_one_image():
     model, example, _ = task("viewed")
     with pytest.raises(PrunekitError, match=r"not one image in `batches`"):
         pk.sweep(model, [], example, (0.5,), compute=DOUBLE)
+
+
+BATCH = torch.randn(4, 3, 8, 8).double(), torch.arange(4) % 3
+
+
+@pytest.mark.parametrize(
+    "batch, message",
+    [
+        (
+            (BATCH[0], torch.eye(4)[:, :3]),
+            r"of shape \(4,\), from 0 to 2, and they are float32 of shape \(4, 3\)",
+        ),
+        ((BATCH[0], torch.eye(4)[:, :3].long()), r"they are int64 of shape \(4, 3\)"),
+        ((BATCH[0], BATCH[1] + 10), r"from 0 to 2, and they go from 10 to 12"),
+        ((BATCH[0], BATCH[1] - 1), r"they go from -1 to 1"),
+        ((BATCH[0][:2], BATCH[1]), r"of shape \(2,\)"),
+        (
+            (BATCH[0][:, :2], BATCH[1]),
+            r"shape \(4, 2, 8, 8\), and that of the example is \(1, 3, 8, 8\): Given",
+        ),
+    ],
+)
+def test_images_and_labels_that_are_not_the_networks(batch: tuple[Tensor, Tensor], message: str):
+    model, example, _ = task("viewed")
+    with pytest.raises(PrunekitError, match=rf"batch 2: .*{message}"):
+        pk.sweep(model, [BATCH, batch], example, (0.5,), compute=DOUBLE)
+
+
+def test_the_example_comes_after_the_batches():
+    model, example, batches = task("viewed")
+    with pytest.raises(PrunekitError, match=r"takes an example input after the batches, .*, not a list"):
+        pk.sweep(model, example, batches)  # type: ignore[arg-type]
 
 
 def test_no_rates():
