@@ -161,6 +161,9 @@ def reproduce(
     """Run experiments of the paper and add their rows, with their origin, to the results.
 
     It can be stopped at any moment, by --for, Ctrl-C or a power cut; the same command goes on where it stopped.
+    Trained weights go to weights/ beside a folder of results that is called results, and inside one of another name. A
+    network that there are results of is not trained anew where its weights are lacking: another machine would make
+    another one.
     With "all" and --for it first times a few steps and says what each experiment will cost, in the order in which a
     reader gains most. With --shard, train the baselines first and give all machines the folder weights/; bring the
     results together with `prunekit merge`.

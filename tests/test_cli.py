@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, what it writes, and its exit codes."""
 
 import io
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,6 +273,17 @@ def test_reproduce_takes_several_names_and_a_share_of_their_parts(slow, tmp_path
     assert [len(Ledger(tmp_path / "a").table(name)) for name in ("short", "slow")] == [2, 1]
     assert cli("reproduce", "slow", "--results", tmp_path / "b", "--shard", "1/2", "--for", "3s").exit_code == 0
     assert list(Ledger(tmp_path / "b").table("slow")["n"]) == [0, 2, 4]
+
+
+def test_reproduce_refuses_at_once_to_train_what_there_are_results_of(tmp_path):
+    """As in a copy of the project, which has the digits' results and not their weights."""
+    shutil.copytree(Ledger(setting="digits").folder, tmp_path / "results" / "digits")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.csv")}
+    ways = ("vgg16-seed0.safetensors", "does not come with the project", "--results mine")
+    refused(cli("reproduce", "baseline-vgg16", "--results", tmp_path / "results"), "has results of vgg16", *ways)
+    assert cli("reproduce", "sensitivity-vgg16", "--results", tmp_path / "results").exit_code == 0, "all rows are there"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.csv")} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_estimate_says_what_is_left_and_does_nothing(slow, tmp_path, monkeypatch):
