@@ -169,10 +169,11 @@ def reproduce(
     results together with `prunekit merge`.
     """
     begun = time.monotonic()
+    allowed, divided = None if limit is None else options.seconds(limit), options.share(shard)  # wrong usage first
     chosen = [each for name in experiment for each in experiments.selected(name)]
     ledger, here = Ledger(results, settings.setting(setting).name), settings.setting(setting)
-    work = estimates.divided([(each, Job(each.name, ledger, here, seed)) for each in chosen], options.share(shard))
-    with options.stopping_after(None if limit is None else options.seconds(limit)):
+    work = estimates.divided([(each, Job(each.name, ledger, here, seed)) for each in chosen], divided)
+    with options.stopping_after(allowed):
         if estimate or (limit is not None and "all" in experiment):
             for line in estimates.forecast(work, here):
                 typer.echo(line)

@@ -18,23 +18,25 @@ def duplicate(value: T, memo: dict[int, Any]) -> T:
     Only modules, dictionaries and plain values are copied here; `copy.deepcopy` copies all else, and modules that say
     themselves how to be copied.
     """
-    kind: Any = type(value)
-    if kind in ATOMS or (kind is tuple and ATOMS.issuperset(map(type, value))):  # type: ignore[arg-type]
-        return value
-    if id(value) in memo:
-        return memo[id(value)]
-    if kind in FLAT and ATOMS.issuperset(map(type, value)):  # type: ignore[arg-type]
-        memo[id(value)] = twin = kind(value)
-        return twin
+    old: Any = value
+    kind: Any = type(old)
+    if kind in ATOMS or (kind is tuple and ATOMS.issuperset(map(type, old))):
+        return old
+    if id(old) in memo:
+        return memo[id(old)]
+    new: Any
+    if kind in FLAT and ATOMS.issuperset(map(type, old)):
+        memo[id(old)] = new = kind(old)
+        return new
     if kind is dict or kind is OrderedDict:
-        memo[id(value)] = twin = kind()
-        for name, part in value.items():  # type: ignore[attr-defined]
-            twin[name] = duplicate(part, memo)
-        return twin  # type: ignore[return-value]
-    if isinstance(value, nn.Module) and plain(kind):
-        memo[id(value)] = twin = kind.__new__(kind)
-        twin.__setstate__({name: duplicate(part, memo) for name, part in value.__getstate__().items()})  # type: ignore
-        return twin
+        memo[id(old)] = new = kind()
+        for name, part in old.items():
+            new[name] = duplicate(part, memo)
+        return new
+    if isinstance(old, nn.Module) and plain(kind):
+        memo[id(old)] = new = kind.__new__(kind)  # type: ignore[arg-type]
+        new.__setstate__({name: duplicate(part, memo) for name, part in old.__getstate__().items()})
+        return new
     return copy.deepcopy(value, memo)
 
 
