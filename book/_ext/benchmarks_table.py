@@ -63,9 +63,7 @@ TABLES: dict[str, Columns] = {
     | RATIO,
     "sweep": NETWORK
     | {
-        "weights": text("weights"),
         "layers": number("layers", "d"),
-        "images": number("images", "d"),
         "sweep computes in": text("way"),
     }
     | {"sweep (s)": number("ours", ".1f"), "loop (s)": number("theirs", ".1f"), "shared": number("shared", ".2f")}
