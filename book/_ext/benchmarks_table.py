@@ -62,10 +62,7 @@ TABLES: dict[str, Columns] = {
     | {"at most": number("at_most", ".2f")}
     | RATIO,
     "sweep": NETWORK
-    | {
-        "layers": number("layers", "d"),
-        "sweep computes in": text("way"),
-    }
+    | {"layers": number("layers", "d"), "sweep computes in": text("way")}
     | {"sweep (s)": number("ours", ".1f"), "loop (s)": number("theirs", ".1f"), "shared": number("shared", ".2f")}
     | RATIO
     | {"cuts": number("cuts", "d"), "different": number("different", "d")}
