@@ -111,11 +111,11 @@ def sweep(
 
     fold(graph)
     walker = Walker(graph)
+    classes = classes_of(walker)
     together = itertools.groupby(cuts, key=lambda cut: (cut.layer, cut.criterion))
     forks = [Fork(walker, [cut.gone for cut in group]) for _, group in together]
     hidden = None if progress is None else not progress
     with tqdm(desc="sweep", disable=hidden, unit="batch", total=length(batches)) as bar, torch.no_grad():
-        classes = classes_of(walker)
         number = 0
         for number, (x, y) in enumerate(batches, start=1):
             check_labels(number, x, y, classes)
@@ -173,12 +173,20 @@ def all_cuts(
     return cuts
 
 
+@torch.no_grad()
 def classes_of(walker: Walker) -> int:
-    """How many classes the network tells apart."""
+    """How many classes the network tells apart; an answer that is not a row of logits for each image is refused."""
     (x,) = inputs_of(walker.traced.model, [x.shape for x in walker.traced.inputs])
     values = walker.start(x)
     walker.walk(values, 0)
-    return values[walker.order[-1]].shape[-1]
+    answer = values[walker.order[-1]]
+    if isinstance(answer, Tensor) and answer.shape[:-1] == x.shape[:1]:
+        return answer.shape[-1]
+    found = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+    raise PrunekitError(
+        f"sweep counts right answers of networks that return logits of shape (n, classes), and this one returns "
+        f"{found.replace('a immutable_', 'a ')} for {len(x)} images. Sweep a module that returns its logits alone."
+    )
 
 
 def check_labels(number: int, x: Tensor, y: Tensor, classes: int) -> None:

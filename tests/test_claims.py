@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from prunekit import nets
 from prunekit.errors import PrunekitError
+from prunekit.intervals import difference
 from prunekit.ledger import Ledger
 from prunekit.paper import claims, cost_claims, estimates, experiments
 from prunekit.paper import residual_claims as of_residuals
@@ -158,7 +159,7 @@ def test_an_untrained_network_is_as_flat_as_the_predicate_says():
 
 def test_equal_counts_can_meet_the_margin_and_half_of_it_could_not():
     equal = ((9000, TOTAL), (9000, TOTAL))
-    high = of_figure_2.difference(*equal)[1]
+    high = difference(*equal)[1]
     assert round(100 * high, 1) == 0.8, "the predicate says so"
     assert high < of_figure_2.MARGIN
 
@@ -550,7 +551,7 @@ def test_time_and_multiply_adds(ledger, whole, small, verdict):
 
 
 def test_the_margin_of_table_1_can_be_met():
-    high = of_figure_2.difference((9200, TOTAL), (9200, TOTAL))[1]
+    high = difference((9200, TOTAL), (9200, TOTAL))[1]
     assert f"{100 * high:.2f}" == "0.75" and "0.75 points" in of_retraining.REGAINED_REASON
     assert high < of_retraining.REGAINED
     printed = {"vgg16": 6.75, "vgg16-a": 6.60, "resnet56": 6.96, "resnet56-a": 6.90, "resnet56-b": 6.94,

@@ -5,7 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -426,6 +426,24 @@ def test_refused_before_a_single_image(how: dict[str, Any], message: str):
 
     with pytest.raises(PrunekitError, match=message):
         pk.sweep(model, untouched(), example, **({"rates": (0.5,), "compute": DOUBLE} | how))
+
+
+@pytest.mark.parametrize(
+    "answer, found",
+    [
+        (lambda logits: (logits, logits), r"returns a tuple for 1 images"),
+        (lambda logits: [logits], r"returns a list for 1 images"),
+        (lambda logits: {"out": logits}, r"returns a dict for 1 images"),
+        (lambda logits: logits[:, :, None], r"returns shape \(1, 3, 1\) for 1 images"),
+    ],
+)
+def test_a_network_that_returns_more_than_logits(answer: Callable[[Tensor], Any], found: str):
+    class Answers(Viewed):
+        def forward(self, x: Tensor) -> Any:
+            return answer(super().forward(x))
+
+    with pytest.raises(PrunekitError, match=rf"logits of shape \(n, classes\), and this one {found}"):
+        pk.sweep(Answers(), [BATCH], BATCH[0][:1].float(), (0.5,), layers=["a"])
 
 
 class HardView(Viewed):

@@ -1,6 +1,6 @@
 """Figures 2(a) and 2(b): what VGG-16's filter norms look like, and how much each layer can lose without retraining."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -8,7 +8,8 @@ import pandas as pd
 
 from ..intervals import difference
 from ..ledger import Ledger
-from .judging import NOT_TESTED, Claim, Part, Verdict, above, below, verdict_of
+from .judging import Claim, Part, Verdict, above, below
+from .reading import Count, Counts, Judged, baseline, better, by_seed, counts, points
 
 SENSITIVITY, RANKING = "sensitivity-vgg16", "ranking-vgg16"
 LAYERS = range(1, 14)
@@ -25,136 +26,83 @@ MARGIN_REASON = (
 MORE_IMAGES = "More test images narrow the intervals; other seeds of training may move the losses themselves."
 
 
-def loss(rows: pd.DataFrame, number: int, rate: float) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The unpruned network's (correct, total) and the pruned one's, for one layer at one rate."""
-    row = rows[(rows["number"] == number) & np.isclose(rows["rate"], rate)].iloc[0]
-    total = int(row["total"])
-    return (int(row["baseline_correct"]), total), (int(row["correct"]), total)
+def of_sweep(judge: Callable[[Count, Counts], Judged]) -> Callable[[Ledger], Verdict]:
+    """Turns what judges one network's count before any cut, and its counts by conv and rate, into what judges a ledger.
+
+    The cuts are those of l1.
+    """
+
+    def of_seed(rows: pd.DataFrame) -> Judged:
+        return judge(baseline(rows), cuts(rows))
+
+    return lambda ledger: by_seed(ledger, (SENSITIVITY,), of_seed)
 
 
-def harm(rows: pd.DataFrame, number: int, rate: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval for the accuracy that one layer's cut costs."""
-    before, after = loss(rows, number, rate)
-    return difference(before, after, confidence)
+def cuts(rows: pd.DataFrame) -> Counts:
+    """The counts of a sweep's cuts by l1, by number of the conv and rate."""
+    return counts(rows[rows["criterion"] == "l1"], "number", "rate")
 
 
-def points(rows: pd.DataFrame, number: int, rate: float) -> float:
-    """The accuracy that one layer's cut costs, in points."""
-    (before, total), (after, _) = loss(rows, number, rate)
-    return 100 * (before - after) / total
+def unharmed(before: Count, after: Count) -> Part:
+    """Whether what a cut costs lies below the margin."""
+    return below(difference(before, after), MARGIN)
 
 
-def complete(ledger: Ledger, cells: Iterable[tuple[int, float]]) -> dict[int, pd.DataFrame]:
-    """By seed, the rows of the l1 sweep on test images; only seeds that have all the cells (layer number, rate)."""
-    if SENSITIVITY not in ledger.experiments():
-        return {}
-    table = ledger.table(SENSITIVITY)
-    table = table[(table["criterion"] == "l1") & (table["split"] == "test")]
-    wanted = {(number, round(rate, 6)) for number, rate in cells}
-    found = {}
-    for seed in sorted(table["seed"].unique()):
-        rows = table[table["seed"] == seed]
-        there = set(zip(rows["number"], rows["rate"].round(6), strict=True))
-        if wanted <= there:
-            found[int(seed)] = rows
-    return found
+@of_sweep
+def widest_unharmed(before: Count, after: Counts) -> Judged:
+    lost = ", ".join(f"conv {n} {points(before, after[n, 0.6]):.2f}" for n in WIDEST)
+    return [unharmed(before, after[n, 0.6]) for n in WIDEST], f"points lost {lost}"
 
 
-def per_seed(
-    ledger: Ledger,
-    cells: Sequence[tuple[int, float]],
-    parts: Callable[[pd.DataFrame], list[Part]],
-    numbers: Callable[[pd.DataFrame], str],
-) -> Verdict:
-    """A verdict over all parts of all seeds, with the numbers seed by seed."""
-    found = complete(ledger, cells)
-    if not found:
-        return Verdict(NOT_TESTED, f"no complete rows in {SENSITIVITY}", ledger.setting)
-    judged = [part for rows in found.values() for part in parts(rows)]
-    sentences = "; ".join(f"seed {seed}: {numbers(rows)}" for seed, rows in found.items())
-    return Verdict(verdict_of(judged), sentences, ledger.setting, tuple(found))
-
-
-def widest_unharmed(ledger: Ledger) -> Verdict:
-    def numbers(rows: pd.DataFrame) -> str:
-        return "points lost " + ", ".join(f"conv {n} {points(rows, n, 0.6):.2f}" for n in WIDEST)
-
-    cells = [(n, 0.6) for n in WIDEST]
-    return per_seed(ledger, cells, lambda rows: [below(harm(rows, n, 0.6), MARGIN) for n in WIDEST], numbers)
-
-
-def first_robust(ledger: Ledger) -> Verdict:
+@of_sweep
+def first_robust(before: Count, after: Counts) -> Judged:
     rates = (0.5, 0.8)
-
-    def numbers(rows: pd.DataFrame) -> str:
-        return "points lost by conv 1: " + ", ".join(f"{points(rows, 1, r):.2f} at {r:.0%}" for r in rates)
-
-    cells = [(1, r) for r in rates]
-    return per_seed(ledger, cells, lambda rows: [below(harm(rows, 1, r), MARGIN) for r in rates], numbers)
+    lost = ", ".join(f"{points(before, after[1, rate]):.2f} at {rate:.0%}" for rate in rates)
+    return [unharmed(before, after[1, rate]) for rate in rates], f"points lost by conv 1: {lost}"
 
 
 def second_hurt(ledger: Ledger) -> Verdict:
-    def numbers(rows: pd.DataFrame) -> str:
-        row = rows[(rows["number"] == 2) & np.isclose(rows["rate"], 0.8)].iloc[0]
-        return f"conv 2 cut from {row['filters']} to {row['kept']} loses {points(rows, 2, 0.8):.2f} points"
+    def judge(rows: pd.DataFrame) -> Judged:
+        before, after = baseline(rows), cuts(rows)[2, 0.8]
+        cut = rows[(rows["number"] == 2) & np.isclose(rows["rate"], 0.8)].iloc[0]
+        sentence = f"conv 2 cut from {cut['filters']} to {cut['kept']} loses {points(before, after):.2f} points"
+        return [above(difference(before, after), MARGIN)], sentence
 
-    return per_seed(ledger, [(2, 0.8)], lambda rows: [above(harm(rows, 2, 0.8), MARGIN)], numbers)
-
-
-def second_worse_than_first(ledger: Ledger) -> Verdict:
-    def parts(rows: pd.DataFrame) -> list[Part]:
-        return [above(difference(loss(rows, 1, 0.8)[1], loss(rows, 2, 0.8)[1]), 0.0)]
-
-    def numbers(rows: pd.DataFrame) -> str:
-        return f"points lost at 80%: conv 1 {points(rows, 1, 0.8):.2f}, conv 2 {points(rows, 2, 0.8):.2f}"
-
-    return per_seed(ledger, [(1, 0.8), (2, 0.8)], parts, numbers)
+    return by_seed(ledger, (SENSITIVITY,), judge)
 
 
-def layers_differ(ledger: Ledger) -> Verdict:
+@of_sweep
+def second_worse_than_first(before: Count, after: Counts) -> Judged:
+    first, second = after[1, 0.8], after[2, 0.8]
+    sentence = f"points lost at 80%: conv 1 {points(before, first):.2f}, conv 2 {points(before, second):.2f}"
+    return [better(first, second)], sentence
+
+
+@of_sweep
+def layers_differ(before: Count, after: Counts) -> Judged:
     pairs = len(LAYERS) * (len(LAYERS) - 1) // 2
-
-    def ends(rows: pd.DataFrame) -> tuple[int, int]:
-        ranked = sorted(LAYERS, key=lambda n: points(rows, n, 0.6))
-        return ranked[0], ranked[-1]
-
-    def parts(rows: pd.DataFrame) -> list[Part]:
-        robust, sensitive = ends(rows)
-        interval = difference(loss(rows, robust, 0.6)[1], loss(rows, sensitive, 0.6)[1], 1 - 0.05 / pairs)
-        return [above(interval, MARGIN)]
-
-    def numbers(rows: pd.DataFrame) -> str:
-        return "points lost at 60%: from " + " to ".join(f"{points(rows, n, 0.6):.2f} (conv {n})" for n in ends(rows))
-
-    return per_seed(ledger, [(n, 0.6) for n in LAYERS], parts, numbers)
+    ranked = sorted(LAYERS, key=lambda n: points(before, after[n, 0.6]))
+    robust, sensitive = ranked[0], ranked[-1]
+    interval = difference(after[robust, 0.6], after[sensitive, 0.6], 1 - 0.05 / pairs)
+    ends = " to ".join(f"{points(before, after[n, 0.6]):.2f} (conv {n})" for n in (robust, sensitive))
+    return [above(interval, MARGIN)], f"points lost at 60%: from {ends}"
 
 
-def flatness(ledger: Ledger) -> dict[int, pd.Series]:
-    """By seed, for each layer number the mean of its filters' l1 norms divided by the largest: near 1 is a flat curve.
-
-    Only seeds whose table has all 13 layers.
-    """
-    if RANKING not in ledger.experiments():
-        return {}
-    table = ledger.table(RANKING)
-    share = table["l1"] / table.groupby(["seed", "number"])["l1"].transform("max")
-    means = share.groupby([table["seed"], table["number"]]).mean()
-    by_seed = {int(seed): means.xs(seed) for seed in sorted(table["seed"].unique())}
-    return {seed: series for seed, series in by_seed.items() if set(series.index) == set(LAYERS)}
+def flatness(norms: pd.DataFrame) -> pd.Series:
+    """By number of the conv, the mean of its filters' l1 norms divided by the largest: near 1 is a flat curve."""
+    by_layer = norms.groupby("number")["l1"]
+    return (by_layer.mean() / by_layer.max()).loc[list(LAYERS)]
 
 
 def shapes_differ(ledger: Ledger) -> Verdict:
-    found = flatness(ledger)
-    if not found:
-        return Verdict(NOT_TESTED, f"no complete rows in {RANKING}", ledger.setting)
-    deep = {seed: series.drop(1) for seed, series in found.items()}
-    parts = [Part.MET if s.max() - s.min() >= SPREAD else Part.NOT_MET for s in deep.values()]
-    numbers = "; ".join(
-        f"seed {seed}: mean of norm / largest norm from {s.min():.2f} (conv {s.idxmin()}) to {s.max():.2f} "
-        f"(conv {s.idxmax()}), without conv 1"
-        for seed, s in deep.items()
-    )
-    return Verdict(verdict_of(parts), numbers, ledger.setting, tuple(found))
+    def judge(norms: pd.DataFrame) -> Judged:
+        deep = flatness(norms).drop(1)
+        low, high = deep.min(), deep.max()
+        sentence = f"from {low:.2f} (conv {deep.idxmin()}) to {high:.2f} (conv {deep.idxmax()}), without conv 1"
+        part = Part.MET if high - low >= SPREAD else Part.NOT_MET
+        return [part], f"mean of norm / largest norm {sentence}"
+
+    return by_seed(ledger, (RANKING,), judge)
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
@@ -170,21 +118,16 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> tuple[float, flo
 
 
 def steep_is_robust(ledger: Ledger) -> Verdict:
-    cells = [(n, rate) for n in LAYERS for rate in RATES]
-    rows, flat = complete(ledger, cells), flatness(ledger)
-    seeds = [seed for seed in rows if seed in flat]
-    if not seeds:
-        return Verdict(NOT_TESTED, f"no seed is complete in {SENSITIVITY} and {RANKING}", ledger.setting)
-    parts, sentences = [], []
-    for seed in seeds:
-        losses = [float(np.mean([points(rows[seed], n, rate) for rate in RATES])) for n in LAYERS]
-        found, chance = rank_correlation([float(flat[seed][n]) for n in LAYERS], losses)
-        if found <= 0:
-            parts.append(Part.NOT_MET)
-        else:
-            parts.append(Part.MET if chance < 0.05 else Part.UNCLEAR)
-        sentences.append(f"seed {seed}: rank correlation {found:+.2f}, by chance as large in {chance:.1%} of orders")
-    return Verdict(verdict_of(parts), "; ".join(sentences), ledger.setting, tuple(seeds))
+    def judge(rows: pd.DataFrame, norms: pd.DataFrame) -> Judged:
+        after = cuts(rows)
+        lost = [-sum(after[n, rate][0] for rate in RATES) for n in LAYERS]
+        correlation, chance = rank_correlation(flatness(norms).tolist(), lost)
+        sentence = f"rank correlation {correlation:+.2f}, by chance as large in {chance:.1%} of orders"
+        if correlation <= 0:
+            return [Part.NOT_MET], sentence
+        return [Part.MET if chance < 0.05 else Part.UNCLEAR], sentence
+
+    return by_seed(ledger, (SENSITIVITY, RANKING), judge)
 
 
 _claim = partial(Claim, experiments=(SENSITIVITY,))
