@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, fx, nn
 
+from .canvas import Canvas
 from .errors import PlanError
 from .graph import Graph, layer_of
 from .modes import evaluating
@@ -45,11 +46,12 @@ def flow(graph: Graph, layer: str, index: int) -> pd.DataFrame:
     colors = graph.colors(layer)
     if not 0 <= index < len(colors):
         raise PlanError(f"Layer {layer!r} has filters 0 to {len(colors) - 1}; there is no filter {index}.")
-    diary = Diary(graph.model, graph.nodes)
+    canvas = Watched(graph.model)
+    diary = Diary(canvas, graph.nodes)
     with untouched(graph.model), evaluating(graph.model):
-        diary.run(*diary.inputs(in_pairs(graph.inputs)))
-    diary.settle()
-    gives = [axis for axis in diary.axes.values() if axis.role == "gives"]
+        diary.run(*canvas.inputs(in_pairs(graph.inputs)))
+    canvas.settle()
+    gives = [axis for axis in canvas.axes.values() if axis.role == "gives"]
     givers: dict[int, list[str]] = defaultdict(list)
     for axis in gives:
         for place, color in enumerate(axis.colors):
@@ -57,7 +59,7 @@ def flow(graph: Graph, layer: str, index: int) -> pd.DataFrame:
     first = next((axis.colors[index] for axis in gives if axis.tensor == graph.weights[layer]), None)
     if first is None:
         raise PlanError(f"Layer {layer!r} makes no maps in eval mode, and that is what is followed here.")
-    unit = {c for c in range(1, len(diary.colors.parent)) if diary.colors.find(c) == diary.colors.find(first)}
+    unit = {c for c in range(1, len(canvas.colors.parent)) if canvas.colors.find(c) == canvas.colors.find(first)}
     return pd.DataFrame(Course(graph.model, unit, givers).rows(diary.pages), columns=COLUMNS)
 
 
@@ -74,7 +76,7 @@ class Page:
     divided: list[list[list[int]]]
 
 
-class Watched(Colors):
+class WatchedColors(Colors):
     """Colors that note in which order they become one, and freeze."""
 
     def __init__(self) -> None:
@@ -93,26 +95,33 @@ class Watched(Colors):
         super().freeze(colors, reason)
 
 
-class Diary(Painter):
-    """A painter that keeps a page for each operation."""
+class Watched(Canvas):
+    """A canvas that notes in which order colors become one, freeze, and come to axes."""
 
-    def __init__(self, model: nn.Module, nodes: fx.Graph):
-        super().__init__(model, nodes)
-        self.colors: Watched = Watched()
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.colors: WatchedColors = WatchedColors()
         self.remembered: list[tuple[str, int, str, list[int]]] = []
-        self.pages: list[Page] = []
-
-    def run_node(self, n: fx.Node) -> Any:
-        logs = (self.remembered, self.colors.unions, self.colors.frozen_so_far, self.divisions)
-        before = [len(log) for log in logs]
-        value = super().run_node(n)
-        self.pages.append(Page(n, value, *(log[start:] for log, start in zip(logs, before, strict=True))))  # type: ignore[arg-type]
-        return value
 
     def remember(self, tensor: Tensor | None, dim: int, role: str, colors: list[int]) -> None:
         super().remember(tensor, dim, role, colors)
         if tensor is not None:
             self.remembered.append((self.names[id(tensor)], dim, role, list(colors)))
+
+
+class Diary(Painter):
+    """A painter that keeps a page for each operation."""
+
+    def __init__(self, canvas: Watched, nodes: fx.Graph):
+        super().__init__(canvas, nodes)
+        self.logs = (canvas.remembered, canvas.colors.unions, canvas.colors.frozen_so_far, canvas.divisions)
+        self.pages: list[Page] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        before = [len(log) for log in self.logs]
+        value = super().run_node(n)
+        self.pages.append(Page(n, value, *(log[start:] for log, start in zip(self.logs, before, strict=True))))  # type: ignore[arg-type]
+        return value
 
 
 class Course:

@@ -3,33 +3,15 @@
 import math
 import statistics
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
+from .canvas import Canvas
 from .errors import PlanError, nearest
 from .layers import READERS
-
-if TYPE_CHECKING:
-    from .tracing import Painter
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One dimension of a parameter or buffer, and the color of each of its indices.
-
-    `role` is "gives" (a layer's filters), "carries" (entries that belong to a map, such as BN's) or "reads" (a layer's
-    weights on its inputs).
-    """
-
-    tensor: str
-    dim: int
-    role: str
-    colors: tuple[int, ...]
 
 
 class Graph:
@@ -43,11 +25,11 @@ class Graph:
     mode, `training` the one in train mode where that has other operations, `inputs` the example that was traced.
     """
 
-    def __init__(self, painter: "Painter", inputs: tuple[Tensor, ...], training: fx.Graph | None):
-        self.model, self.nodes, self.training, self.inputs = painter.module, painter.operations, training, inputs
-        self.axes, self.reasons = painter.resolved(), painter.colors.frozen()
-        self.positions = painter.positions
-        self.widths = {name: tuple(map(painter.colors.find, colors)) for name, colors in painter.widths.items()}
+    def __init__(self, canvas: Canvas, nodes: fx.Graph, training: fx.Graph | None, inputs: tuple[Tensor, ...]):
+        self.model, self.nodes, self.training, self.inputs = canvas.model, nodes, training, inputs
+        self.axes, self.reasons = canvas.resolved(), canvas.colors.frozen()
+        self.positions = canvas.positions
+        self.widths = {name: tuple(map(canvas.colors.find, colors)) for name, colors in canvas.widths.items()}
         gives = {layer_of(self.model, axis.tensor): axis for axis in self.axes.values() if axis.role == "gives"}
         self.layers = {layer: axis.colors for layer, axis in gives.items()}
         self.weights = {layer: axis.tensor for layer, axis in gives.items()}

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .canvas import Canvas
 from .errors import TraceError
 from .paint import Paint, along, shapes_of, squeezed, varies
-
-if TYPE_CHECKING:
-    from .tracing import Painter
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -31,7 +29,7 @@ def whole_groups(module: nn.Module) -> bool:
     return groups > 1 and (isinstance(module, TRANSPOSED) or groups >= inputs // groups)
 
 
-def reader(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
+def reader(canvas: Canvas, module: Any, name: str, x: Paint) -> Paint:
     """Conv and linear layers as modules."""
     linear = isinstance(module, nn.Linear)
     if linear and x.colors.shape[-1:] == module.weight.shape[1:]:  # the frequent cases have shortcuts
@@ -43,15 +41,15 @@ def reader(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
         out = shapes_of(module, (x,), {})
     if not linear and x.colors.dim() != module.weight.dim():
         raise TraceError(f"{name} reads {x.colors.dim()} axes; pass an example with a batch axis in front.")
-    if not p.owned(module):
-        p.freeze(x, COMPUTED.format(name))
-        return p.like(out, name)
+    if not canvas.owned(module):
+        canvas.freeze(x, COMPUTED.format(name))
+        return canvas.like(out, name)
     axis = x.colors.dim() - 1 if linear else 1
     filters = 1 if isinstance(module, TRANSPOSED) else 0
     groups = 1 if linear else module.groups
     if groups > 1 and whole_groups(module):
-        return by_groups(p, name, x, module.weight, module.bias, groups, out.shape)
-    return by_index(p, name, x, module.weight, module.bias, groups, out.shape, axis, filters)
+        return by_groups(canvas, name, x, module.weight, module.bias, groups, out.shape)
+    return by_index(canvas, name, x, module.weight, module.bias, groups, out.shape, axis, filters)
 
 
 @lru_cache(maxsize=1024)
@@ -62,49 +60,49 @@ def conv_shape(kind: type, maps: tuple, weight: tuple, *options: Any) -> Tensor:
     return operation(x, w, None, *options)  # stride, padding, dilation, groups
 
 
-def linear(p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None) -> Any:
+def linear(canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None) -> Any:
     """F.linear."""
-    return functional(p, operation, name, x, weight, bias, 1, (x, weight, bias), {})
+    return functional(canvas, operation, name, x, weight, bias, 1, (x, weight, bias), {})
 
 
 def conv(
-    p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
+    canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
 ):
     """F.conv1d and the like; (stride, padding, dilation, groups) follow the bias."""
     groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
-    return functional(p, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs)
+    return functional(canvas, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs)
 
 
 def transposed(
-    p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
+    canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
 ) -> Any:
     """F.conv_transpose1d and the like; (stride, padding, output_padding, groups, dilation) follow the bias."""
     groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
-    return functional(p, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs, filters=1)
+    return functional(canvas, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs, filters=1)
 
 
 def functional(
-    p: "Painter", operation: Callable, name: str, x: Any, weight: Any, bias: Any, groups: int,
+    canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Any, groups: int,
     args: tuple, kwargs: dict, filters: int = 0,
 ) -> Any:  # fmt: skip
     """A reader that is called as a function, on weights of the network's own."""
     out = shapes_of(operation, args, kwargs)
-    owned = all(isinstance(t, Tensor) and id(t) in p.names for t in (weight, bias) if t is not None)
+    owned = all(isinstance(t, Tensor) and id(t) in canvas.names for t in (weight, bias) if t is not None)
     if not isinstance(x, Paint) or not owned or (groups > 1 and filters):
         for paint in (t for t in (x, weight, bias) if isinstance(t, Paint)):
-            p.freeze(paint, f"{name} works with a weight that is computed, not a parameter" if not owned else
-                     f"{name} has groups, and how many is written into the forward")  # fmt: skip
-        return p.like(out, name)
+            fixed = f"{name} has groups, and how many is written into the forward"
+            canvas.freeze(paint, fixed if owned else f"{name} works with a weight that is computed, not a parameter")
+        return canvas.like(out, name)
     axis = x.colors.dim() - 1 if weight.dim() == 2 else 1
-    owner = p.module.get_submodule(p.names[id(weight)].rpartition(".")[0])
+    owner = canvas.model.get_submodule(canvas.names[id(weight)].rpartition(".")[0])
     if groups > 1 and isinstance(owner, CONVS) and owner.groups == groups and whole_groups(owner):
-        return by_groups(p, name, x, weight, bias, groups, out.shape)  # a conv with a forward of its own
+        return by_groups(canvas, name, x, weight, bias, groups, out.shape)  # a conv with a forward of its own
     # A number of groups that is written into a forward stays, so each group loses the same maps.
-    return by_index(p, name, x, weight, bias, groups, out.shape, axis, filters)
+    return by_index(canvas, name, x, weight, bias, groups, out.shape, axis, filters)
 
 
 def by_index(
-    p: "Painter", name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int],
+    canvas: Canvas, name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int],
     axis: int, filters: int,
 ) -> Paint:  # fmt: skip
     """Read along `axis` and give off one color for each filter, the weight's axis `filters`.
@@ -112,15 +110,15 @@ def by_index(
     With groups, the weight has one column for the same map of every group: these go together, and so do the filters at
     the same place of every group, since groups stay of one size.
     """
-    inputs = p.per_channel(x, axis)
-    p.apply(weight, positions(x.colors.shape if filters else out, axis))
-    p.remember(weight, 1 - filters, "reads", tie(p, inputs, groups))
-    key = (p.names[id(weight)], filters)
-    fresh = key not in p.axes
-    colors = p.colors.fresh(out[axis]) if fresh else list(p.axes[key].colors)
-    tie(p, colors, groups)
-    p.remember(weight, filters, "gives", colors)
-    p.remember(bias, 0, "carries", colors)
+    inputs = canvas.per_channel(x, axis)
+    canvas.apply(weight, positions(x.colors.shape if filters else out, axis))
+    canvas.remember(weight, 1 - filters, "reads", tie(canvas, inputs, groups))
+    key = (canvas.names[id(weight)], filters)
+    fresh = key not in canvas.axes
+    colors = canvas.colors.fresh(out[axis]) if fresh else list(canvas.axes[key].colors)
+    tie(canvas, colors, groups)
+    canvas.remember(weight, filters, "gives", colors)
+    canvas.remember(bias, 0, "carries", colors)
     return Paint(along(colors, axis, out))
 
 
@@ -129,78 +127,77 @@ def positions(shape: Sequence[int], axis: int) -> int:
     return math.prod(size for d, size in enumerate(shape) if d not in (0, axis))
 
 
-def tie(p: "Painter", colors: list[int], groups: int) -> list[int]:
+def tie(canvas: Canvas, colors: list[int], groups: int) -> list[int]:
     """Unite what has the same place in each of `groups` equal parts; the colors of the first part."""
     size = len(colors) // groups
     for i, color in enumerate(colors[size:]):
-        p.colors.unite(color, colors[i % size])
+        canvas.colors.unite(color, colors[i % size])
     return colors[:size]
 
 
 def by_groups(
-    p: "Painter", name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int]
+    canvas: Canvas, name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int]
 ) -> Paint:
     """A whole group goes, its maps and its filters. Depthwise convs are the case of one map in each group."""
-    inputs = p.per_channel(x)
+    inputs = canvas.per_channel(x)
     size, filters = len(inputs) // groups, out[1] // groups
-    p.apply(weight, positions(x.colors.shape if weight.shape[0] != out[1] else out, 1))
-    together = tie(
-        p, [inputs[j + i * size] for j in range(size) for i in range(groups)], size
-    )  # a color for each group
+    canvas.apply(weight, positions(x.colors.shape if weight.shape[0] != out[1] else out, 1))
+    # A color for each group.
+    together = tie(canvas, [inputs[j + i * size] for j in range(size) for i in range(groups)], size)
     given = [color for color in together for _ in range(filters)]
     if weight.shape[0] == len(given) and size > 1:
-        p.remember(weight, 0, "gives", given)
+        canvas.remember(weight, 0, "gives", given)
     else:  # depthwise or transposed: no filters that one could choose by themselves
-        p.remember(weight, 0, "carries", given if weight.shape[0] == len(given) else inputs)
-    p.remember(bias, 0, "carries", given)
+        canvas.remember(weight, 0, "carries", given if weight.shape[0] == len(given) else inputs)
+    canvas.remember(bias, 0, "carries", given)
     return Paint(along(given, 1, out))
 
 
-def carry(p: "Painter", x: Paint, tensors: Sequence[Tensor | None], dim: int = 1) -> Paint:
+def carry(canvas: Canvas, x: Paint, tensors: Sequence[Tensor | None], dim: int = 1) -> Paint:
     """Entries of `tensors` go with their maps."""
-    colors = p.per_channel(x, dim)
+    colors = canvas.per_channel(x, dim)
     for tensor in tensors:
-        p.remember(tensor, 0, "carries", colors)
+        canvas.remember(tensor, 0, "carries", colors)
     return Paint(along(colors, dim, x.colors.shape))
 
 
-def batch_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
+def batch_norm(canvas: Canvas, module: Any, name: str, x: Paint) -> Paint:
     """Batch and instance norm work on each map alone."""
-    if not p.owned(module):
-        p.freeze(x, COMPUTED.format(name))
-        return p.like(shapes_of(module, (x,), {}), name)
+    if not canvas.owned(module):
+        canvas.freeze(x, COMPUTED.format(name))
+        return canvas.like(shapes_of(module, (x,), {}), name)
     tensors = (module.weight, module.bias, module.running_mean, module.running_var)
     if all(tensor is None for tensor in tensors):
-        p.widths[name] = tuple(p.per_channel(x))
-    return carry(p, x, tensors)
+        canvas.widths[name] = tuple(canvas.per_channel(x))
+    return carry(canvas, x, tensors)
 
 
 def functional_batch_norm(
-    p: "Painter", operation: Callable, name: str, x: Any, mean: Tensor | None = None, var: Tensor | None = None,
+    canvas: Canvas, operation: Callable, name: str, x: Any, mean: Tensor | None = None, var: Tensor | None = None,
     weight: Tensor | None = None, bias: Tensor | None = None, *args, **kwargs,
 ) -> Any:  # fmt: skip
     """F.batch_norm on tensors of the network's own."""
     named = {"running_mean": mean, "running_var": var, "weight": weight, "bias": bias}
     tensors = [kwargs.get(key, value) for key, value in named.items()]
-    if not all(isinstance(t, Tensor) and id(t) in p.names for t in tensors if t is not None):
-        p.freeze(x, f"{name} works with entries that are computed, not parameters")
+    if not all(isinstance(t, Tensor) and id(t) in canvas.names for t in tensors if t is not None):
+        canvas.freeze(x, f"{name} works with entries that are computed, not parameters")
         return x
-    return carry(p, x, tensors)
+    return carry(canvas, x, tensors)
 
 
-def group_norm(p: "Painter", module: Any, name: str, x: Paint) -> Paint:
+def group_norm(canvas: Canvas, module: Any, name: str, x: Paint) -> Paint:
     """The maps of a group are normalized together, so they go together; the other groups do not notice."""
-    per_channel, groups = p.per_channel(x), module.num_groups
+    per_channel, groups = canvas.per_channel(x), module.num_groups
     size = len(per_channel) // groups
     if size > 1 and (groups == 1 or module.weight is None):
-        p.freeze(x, f"{name} normalizes over several maps")
-    tie(p, [per_channel[j + i * size] for j in range(size) for i in range(groups)], size)
+        canvas.freeze(x, f"{name} normalizes over several maps")
+    tie(canvas, [per_channel[j + i * size] for j in range(size) for i in range(groups)], size)
     if module.weight is None:
-        p.widths[name] = tuple(per_channel)
-    return carry(p, x, (module.weight, module.bias))
+        canvas.widths[name] = tuple(per_channel)
+    return carry(canvas, x, (module.weight, module.bias))
 
 
-def across(p: "Painter", name: str, x: Paint, dims: Sequence[int]) -> Paint:
+def across(canvas: Canvas, name: str, x: Paint, dims: Sequence[int]) -> Paint:
     """Whatever looks at all entries along `dims` at once: maps that lie there cannot go.
 
     Where maps lie along another axis as well, as of two tensors that were stacked, those at one place go together.
@@ -208,32 +205,34 @@ def across(p: "Painter", name: str, x: Paint, dims: Sequence[int]) -> Paint:
     if not any(varies(x.colors, d) for d in dims):
         return x
     if not any(varies(x.colors, d) for d in range(x.colors.dim()) if d not in dims):
-        p.freeze(x, f"{name} mixes maps")
+        canvas.freeze(x, f"{name} mixes maps")
         return x
     colors = squeezed(x.colors)
     others = [d for d in range(colors.dim()) if d not in dims]
     for row in colors.permute(*others, *dims).flatten(0, len(others) - 1).flatten(1).tolist():
         for color in set(row):
-            p.colors.unite(row[0], color)
+            canvas.colors.unite(row[0], color)
     return x
 
 
-def layer_norm(p: "Painter", operation: Any, name: str, x: Paint, shape: Sequence[int] | None = None, *args, **kwargs):
+def layer_norm(
+    canvas: Canvas, operation: Any, name: str, x: Paint, shape: Sequence[int] | None = None, *args, **kwargs
+) -> Paint:
     """nn.LayerNorm and F.layer_norm: over the last axes."""
     last = kwargs.get("normalized_shape", shape) or operation.normalized_shape
-    return across(p, name, x, range(x.colors.dim() - len(last), x.colors.dim()))
+    return across(canvas, name, x, range(x.colors.dim() - len(last), x.colors.dim()))
 
 
-def prelu(p: "Painter", operation: Any, name: str, x: Paint, weight: Tensor | None = None) -> Any:
+def prelu(canvas: Canvas, operation: Any, name: str, x: Paint, weight: Tensor | None = None) -> Any:
     """nn.PReLU and F.prelu: one slope for all maps, or one for each."""
     slope = operation.weight if weight is None else weight
-    if id(slope) not in p.names:
-        p.freeze(x, f"{name} works with slopes that are computed, not parameters")
+    if id(slope) not in canvas.names:
+        canvas.freeze(x, f"{name} works with slopes that are computed, not parameters")
         return x
-    return x if slope.numel() == 1 else carry(p, x, (slope,))
+    return x if slope.numel() == 1 else carry(canvas, x, (slope,))
 
 
-def parameter(p: "Painter", name: str, x: Paint, tensor: Tensor) -> Paint:
+def parameter(canvas: Canvas, name: str, x: Paint, tensor: Tensor) -> Paint:
     """A sum or product with a parameter or buffer: its entries along the axis of maps go with them."""
     shape = torch.broadcast_shapes(x.colors.shape, tensor.shape)
     before, before_tensor = len(shape) - x.colors.dim(), len(shape) - tensor.dim()
@@ -246,10 +245,10 @@ def parameter(p: "Painter", name: str, x: Paint, tensor: Tensor) -> Paint:
         axes = [own.shape.index(own.numel())] * tensor.dim()
     if not spread and not varying:
         return Paint(x.colors.expand(shape))
-    if spread or len(varying) > 1 or id(own) not in p.names:
-        p.freeze(x, f"{name} combines it with a tensor of the network's own")
-        return p.like(torch.empty(shape, device="meta"), name)
+    if spread or len(varying) > 1 or id(own) not in canvas.names:
+        canvas.freeze(x, f"{name} combines it with a tensor of the network's own")
+        return canvas.like(torch.empty(shape, device="meta"), name)
     (d,) = varying
-    colors = p.per_channel(x, d - before)
-    p.remember(own, axes[d - before_tensor], "carries", colors)
+    colors = canvas.per_channel(x, d - before)
+    canvas.remember(own, axes[d - before_tensor], "carries", colors)
     return Paint(along(colors, d, shape))

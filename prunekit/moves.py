@@ -1,23 +1,21 @@
 """What happens to paint where maps are moved: laid out anew, dealt out, put side by side, cut into parts, padded."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from .canvas import Canvas
 from .errors import TraceError
 from .paint import Paint, along, paints, shapes_of, squeezed, varies
 
-if TYPE_CHECKING:
-    from .tracing import Painter
 
-
-def reshape(p: "Painter", operation: Any, name: str, x: Paint, /, *args, **kwargs) -> Paint:
+def reshape(canvas: Canvas, operation: Any, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Axes that merge keep every color in place. Where an axis of maps is split, as in a channel shuffle, one of its
     factors has to be computed: that one shrinks, so the maps at the same place of it go together."""
     out = Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
-    sizes = asked_sizes(p.node, operation, x.colors.dim())
+    sizes = asked_sizes(canvas.node, operation, x.colors.dim())
     written = {d for d, size in sizes.items() if isinstance(size, int) and size != -1}
     varying = [d for d in range(out.colors.dim()) if varies(out.colors, d)]
     split = [d for d in split_axes(x.colors.shape, out.colors.shape) if d in varying]
@@ -26,9 +24,9 @@ def reshape(p: "Painter", operation: Any, name: str, x: Paint, /, *args, **kwarg
     rigid = any(d in written and ones & {d - 1, d + 1} for d in varying)
     shrinks = [d for d in split if d not in written]
     if rigid or (split and len(shrinks) != 1):
-        p.freeze(x, f"{name} splits the axis of its maps into sizes that are written into the forward")
+        canvas.freeze(x, f"{name} splits the axis of its maps into sizes that are written into the forward")
     elif split:
-        p.per_channel(out, shrinks[0])
+        canvas.per_channel(out, shrinks[0])
     return out
 
 
@@ -59,63 +57,63 @@ def split_axes(before: Sequence[int], after: Sequence[int]) -> list[int]:
     return found
 
 
-def pixel_shuffle(p: "Painter", operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
+def pixel_shuffle(canvas: Canvas, operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
     """Each r*r maps become one of r times the height and width: they go together."""
     out = shapes_of(operation, (x,) if factor is None else (x, factor), kwargs)
-    together = len(p.per_channel(x)) // out.shape[1]
-    folded = Paint(torch.tensor(p.per_channel(x)).view(out.shape[1], together))
-    return Paint(along(p.per_channel(folded, 0), 1, out.shape))
+    together = len(canvas.per_channel(x)) // out.shape[1]
+    folded = Paint(torch.tensor(canvas.per_channel(x)).view(out.shape[1], together))
+    return Paint(along(canvas.per_channel(folded, 0), 1, out.shape))
 
 
-def pixel_unshuffle(p: "Painter", operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
+def pixel_unshuffle(canvas: Canvas, operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
     """Each map becomes r*r smaller ones, which go together."""
     out = shapes_of(operation, (x,) if factor is None else (x, factor), kwargs)
     times = out.shape[1] // x.colors.shape[1]
-    return Paint(along([color for color in p.per_channel(x) for _ in range(times)], 1, out.shape))
+    return Paint(along([color for color in canvas.per_channel(x) for _ in range(times)], 1, out.shape))
 
 
-def channel_shuffle(p: "Painter", operation: Any, name: str, x: Paint, groups: int | None = None, **kwargs) -> Paint:
+def channel_shuffle(canvas: Canvas, operation: Any, name: str, x: Paint, groups: int | None = None, **kwargs) -> Paint:
     """As a module or a function, the number of groups stays: maps at the same place of each group go together."""
     groups = int(operation.groups if groups is None else groups)
-    folded = Paint(torch.tensor(p.per_channel(x)).view(groups, -1))
-    p.per_channel(folded)
+    folded = Paint(torch.tensor(canvas.per_channel(x)).view(groups, -1))
+    canvas.per_channel(folded)
     return Paint(along(folded.colors.t().flatten().tolist(), 1, x.colors.shape))
 
 
-def move(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
+def move(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Permutations, repetitions, and axes of size one."""
     return Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
 
 
-def cat(p: "Painter", operation: Callable, name: str, xs: Sequence, /, *args, **kwargs) -> Paint:
+def cat(canvas: Canvas, operation: Callable, name: str, xs: Sequence, /, *args, **kwargs) -> Paint:
     """Painted side by side; constants among the parts are pinned."""
-    pinned = [x if isinstance(x, Paint) else p.like(x, "a constant") for x in xs]
+    pinned = [x if isinstance(x, Paint) else canvas.like(x, "a constant") for x in xs]
     return Paint(operation([x.colors for x in pinned], *args, **kwargs))
 
 
-def chunk(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+def chunk(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """As many parts as are asked for, however many maps there are."""
-    return divide(p, name, x, operation(x.colors, *args, **kwargs), follows=True)
+    return divide(canvas, name, x, operation(x.colors, *args, **kwargs), follows=True)
 
 
-def split(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+def split(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Parts of sizes that are asked for, which follow a cut if they are computed."""
-    return divide(p, name, x, operation(x.colors, *args, **kwargs), follows=p.several_nodes())
+    return divide(canvas, name, x, operation(x.colors, *args, **kwargs), follows=canvas.several_nodes())
 
 
-def divide(p: "Painter", name: str, x: Paint, parts: Sequence[Tensor], follows: bool) -> Any:
+def divide(canvas: Canvas, name: str, x: Paint, parts: Sequence[Tensor], follows: bool) -> Any:
     """The paint of parts side by side."""
     first = parts[0]
     if first.dim() < x.colors.dim():  # unbind
-        part(p, name, x, first)
+        part(canvas, name, x, first)
     else:
         for d in range(x.colors.dim()):
             if first.shape[d] < x.colors.shape[d]:
-                divided(p, name, x, d, first.shape[d], follows and len({p.shape[d] for p in parts}) == 1)
+                divided(canvas, name, x, d, first.shape[d], follows and len({one.shape[d] for one in parts}) == 1)
     return tuple(map(Paint, parts))
 
 
-def index(p: "Painter", operation: Callable, name: str, x: Any, where: Any) -> Any:
+def index(canvas: Canvas, operation: Callable, name: str, x: Any, where: Any) -> Any:
     """A part of a map keeps its color. A part of the maps can be followed if it is one of several of one size."""
     if not isinstance(x, Paint):  # a tuple of paints
         return operation(x, where)
@@ -127,40 +125,40 @@ def index(p: "Painter", operation: Callable, name: str, x: Any, where: Any) -> A
     if any(isinstance(s, list | Tensor) for s in whole):
         aligned = all(isinstance(s, slice | int | list) or getattr(s, "ndim", 0) == 1 for s in whole)
         if not aligned or any(isinstance(s, list | Tensor) and varies(x.colors, d) for d, s in enumerate(whole)):
-            p.freeze(x, f"{name} takes a fixed part of the maps")  # or all of them, in a fixed order
+            canvas.freeze(x, f"{name} takes a fixed part of the maps")  # or all of them, in a fixed order
     same = colors.dim() == x.colors.dim() and all(isinstance(s, slice) for s in slices)
     axes = [d for d in range(x.colors.dim()) if same and colors.shape[d] < x.colors.shape[d] and varies(x.colors, d)]
     if len(axes) != 1 or not colors.numel():
-        part(p, name, x, colors)
+        part(canvas, name, x, colors)
         return Paint(colors)
     (d,) = axes
     start, stop, step = slices[d - x.colors.dim() if whole[0] is Ellipsis else d].indices(x.colors.shape[d])
     regular = step == 1 and start % (stop - start) == 0
-    divided(p, name, x, d, stop - start, follows=regular and p.several_nodes())
+    divided(canvas, name, x, d, stop - start, follows=regular and canvas.several_nodes())
     return Paint(colors)
 
 
-def part(p: "Painter", name: str, x: Paint, colors: Tensor) -> None:
+def part(canvas: Canvas, name: str, x: Paint, colors: Tensor) -> None:
     """Freeze `x` if the part `colors` lacks some of its maps: they would have to be chosen anew after a cut."""
     if set(squeezed(x.colors).unique().tolist()) != set(squeezed(colors).unique().tolist()):
-        p.freeze(x, f"{name} takes a fixed part of the maps")
+        canvas.freeze(x, f"{name} takes a fixed part of the maps")
 
 
-def divided(p: "Painter", name: str, x: Paint, dim: int, size: int, follows: bool) -> None:
+def divided(canvas: Canvas, name: str, x: Paint, dim: int, size: int, follows: bool) -> None:
     """`x` is divided into parts of `size` along `dim`; `follows` says whether that is computed from how much there is.
 
     Then each part has to lose as many maps as the others."""
     if not varies(x.colors, dim):
         return
-    colors = p.per_channel(x, dim)
+    colors = canvas.per_channel(x, dim)
     if not follows or len(colors) % size:
-        p.freeze(x, f"{name} takes a fixed part of the maps")
+        canvas.freeze(x, f"{name} takes a fixed part of the maps")
     else:
-        p.divisions.append([colors[i : i + size] for i in range(0, len(colors), size)])
+        canvas.divisions.append([colors[i : i + size] for i in range(0, len(colors), size)])
 
 
 def pad(
-    p: "Painter",
+    canvas: Canvas,
     operation: Callable,
     name: str,
     x: Paint,
@@ -173,22 +171,22 @@ def pad(
     out = shapes_of(operation, (x, pad), {})
     spatial = max(0, x.colors.dim() - 2) * 2
     if any(pad[:spatial]):  # pixels around a map
-        x = Paint(along(p.per_channel(x), 1, (*x.colors.shape[:2], *out.shape[2:])))
+        x = Paint(along(canvas.per_channel(x), 1, (*x.colors.shape[:2], *out.shape[2:])))
     for i in range(spatial, len(pad), 2):
         if pad[i] or pad[i + 1]:
-            x = padded(p, name, x, x.colors.dim() - 1 - i // 2, (pad[i], pad[i + 1]), mode)
+            x = padded(canvas, name, x, x.colors.dim() - 1 - i // 2, (pad[i], pad[i + 1]), mode)
     return x
 
 
-def padded(p: "Painter", name: str, x: Paint, dim: int, ends: tuple[int, int], mode: str) -> Paint:
+def padded(canvas: Canvas, name: str, x: Paint, dim: int, ends: tuple[int, int], mode: str) -> Paint:
     """Whole maps appended at the two ends of `dim`."""
-    front, back = (p.colors.fresh(max(0, count)) for count in ends)
+    front, back = (canvas.colors.fresh(max(0, count)) for count in ends)
     if mode != "constant" or min(ends) < 0:
-        p.freeze(x, f"{name} pads maps with other maps, or crops them")
-    if not p.several_nodes():
-        p.colors.freeze(front + back, f"{name} pads a fixed number of maps")
+        canvas.freeze(x, f"{name} pads maps with other maps, or crops them")
+    if not canvas.several_nodes():
+        canvas.colors.freeze(front + back, f"{name} pads a fixed number of maps")
     elif front and back:  # as many at one end as at the other, or what is in the middle moves
-        p.divisions.append([front, back])
-    colors = [*front, *p.per_channel(x, dim)[max(0, -ends[0]) : x.colors.shape[dim] + min(0, ends[1])], *back]
+        canvas.divisions.append([front, back])
+    colors = [*front, *canvas.per_channel(x, dim)[max(0, -ends[0]) : x.colors.shape[dim] + min(0, ends[1])], *back]
     shape = [len(colors) if d == dim else size for d, size in enumerate(x.colors.shape)]
     return Paint(along(colors, dim, shape))

@@ -5,19 +5,17 @@ A rule takes the painter, the operation, its name, and the operation's own argum
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import layers, moves
+from .canvas import Canvas
 from .errors import TraceError
 from .layers import BATCH_NORMS, CONVS, TRANSPOSED, across, parameter
 from .paint import Paint, along, paints, shapes_of, squeezed, varies
-
-if TYPE_CHECKING:
-    from .tracing import Painter
 
 POOLS = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
@@ -60,57 +58,57 @@ PAIRS = (
 SIZES = ("size", "dim", "numel", "nelement", "ndimension")
 
 
-def pool(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
+def pool(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Whatever works on each map alone: the size changes, the color does not."""
     out = shapes_of(operation, (x, *args), kwargs)
     if not isinstance(out, Tensor):
         raise TraceError(f"{name} returns {type(out).__name__}; only pooling that returns one tensor can be followed.")
-    return Paint(along(p.per_channel(x), 1, out.shape))
+    return Paint(along(canvas.per_channel(x), 1, out.shape))
 
 
-def through(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
+def through(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Elementwise: the paint goes through."""
     return x
 
 
-def glu(p: "Painter", operation: Any, name: str, x: Paint, dim: int = -1) -> Paint:
+def glu(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int = -1) -> Paint:
     """The first half times the sigmoid of the second: the halves go together."""
     a, b = x.colors.chunk(2, operation.dim if isinstance(operation, nn.GLU) else dim)
-    return meet(p, name, Paint(a), Paint(b))
+    return meet(canvas, name, Paint(a), Paint(b))
 
 
-def fill(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+def fill(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """A new tensor of constants, as large as it is said to be."""
-    return p.like(shapes_of(operation, (x, *args), kwargs), name)
+    return canvas.like(shapes_of(operation, (x, *args), kwargs), name)
 
 
-def combine(p: "Painter", operation: Callable, name: str, a: Any, b: Any, /, *args, **kwargs) -> Paint:
+def combine(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any, /, *args, **kwargs) -> Paint:
     """Maps that are added or multiplied become one. A number treats all elements alike; a tensor of the network's own
     may have entries for each map."""
     if isinstance(a, Paint) and isinstance(b, Paint):
-        return meet(p, name, a, b)
+        return meet(canvas, name, a, b)
     paint, constant = (a, b) if isinstance(a, Paint) else (b, a)
     if isinstance(constant, Tensor) and constant.numel() > 1:
-        return parameter(p, name, paint, constant)
+        return parameter(canvas, name, paint, constant)
     return paint
 
 
-def where(p: "Painter", operation: Callable, name: str, condition: Any, a: Any, b: Any) -> Any:
+def where(canvas: Canvas, operation: Callable, name: str, condition: Any, a: Any, b: Any) -> Any:
     """One or the other, element by element."""
-    return combine(p, operation, name, condition, combine(p, operation, name, a, b) if paints((a, b)) else a)
+    return combine(canvas, operation, name, condition, combine(canvas, operation, name, a, b) if paints((a, b)) else a)
 
 
-def assign(p: "Painter", operation: Callable, name: str, x: Paint, where: Any, value: Any) -> None:
+def assign(canvas: Canvas, operation: Callable, name: str, x: Paint, where: Any, value: Any) -> None:
     """`x[where] = value`: what is written becomes one with what was there, whose colors all views of `x` share."""
     if not paints(where):
-        combine(p, operation, name, moves.index(p, operator.getitem, name, x, where), value)
+        combine(canvas, operation, name, moves.index(canvas, operator.getitem, name, x, where), value)
     elif isinstance(where, Paint) and where.colors.shape == x.colors.shape and not isinstance(value, Paint | Tensor):
-        meet(p, name, x, where)
+        meet(canvas, name, x, where)
     else:
         raise TraceError(f"{name} writes where values of tensors say: use torch.where instead.")
 
 
-def meet(p: "Painter", name: str, a: Paint, b: Paint) -> Paint:
+def meet(canvas: Canvas, name: str, a: Paint, b: Paint) -> Paint:
     """Unite the colors of `a` and `b` element by element.
 
     One map that is spread over many would make all of them one; it freezes instead.
@@ -120,21 +118,21 @@ def meet(p: "Painter", name: str, a: Paint, b: Paint) -> Paint:
     for x, other in ((a, wide[1]), (b, wide[0])):
         lacking = [d for d in range(1, len(shape) + 1) if x.colors.dim() < d or x.colors.shape[-d] < shape[-d]]
         if any(varies(other, len(shape) - d) for d in lacking):
-            p.freeze(x, f"{name} spreads it over several maps")
+            canvas.freeze(x, f"{name} spreads it over several maps")
             return Paint(other)
     shared = [d for d in range(len(shape)) if all(w.stride(d) == 0 for w in wide)]
     a_colors, b_colors = (squeezed(w, only=shared) for w in wide)
     for pair in set(zip(a_colors.flatten().tolist(), b_colors.flatten().tolist(), strict=True)):
-        p.colors.unite(*pair)
+        canvas.colors.unite(*pair)
     return Paint(a_colors.expand(shape))
 
 
-def sizes(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+def sizes(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Sizes are what they are."""
     return operation(x.colors, *args, **kwargs)
 
 
-def attribute(p: "Painter", operation: Callable, name: str, x: Paint, which: str, *default) -> Any:
+def attribute(canvas: Canvas, operation: Callable, name: str, x: Paint, which: str, *default) -> Any:
     """`x.shape` and the like."""
     if isinstance(x, tuple):  # several results, by name
         return getattr(x, which, *default)
@@ -142,39 +140,41 @@ def attribute(p: "Painter", operation: Callable, name: str, x: Paint, which: str
     return Paint(getattr(x.colors, which)) if isinstance(value, Tensor) else value  # as `x.data` and `x.mT` are
 
 
-def mean(p: "Painter", operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+def mean(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Means, sums and extremes over the pixels of each map are pooling; over maps, they freeze."""
     out = shapes_of(operation, (x, *args), kwargs)
     dims = kwargs.get("dim", args[0] if args else None)
     dims = range(x.colors.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
     dims = [d % x.colors.dim() for d in dims]
     if not isinstance(out, Tensor):
-        p.freeze(x, f"{name} mixes maps")
-        return p.like(out, name)
-    narrow = across(p, name, x, dims).colors
+        canvas.freeze(x, f"{name} mixes maps")
+        return canvas.like(out, name)
+    narrow = across(canvas, name, x, dims).colors
     for d in dims:
         narrow = narrow.narrow(d, 0, 1)
     return Paint(narrow.reshape(out.shape))
 
 
-def extreme(p: "Painter", operation: Callable, name: str, x: Paint, other: Any = None, *args, **kwargs) -> Any:
+def extreme(canvas: Canvas, operation: Callable, name: str, x: Paint, other: Any = None, *args, **kwargs) -> Any:
     """torch.max and torch.min: of two tensors, of all elements, or along an axis, where they return the places too."""
     other = kwargs.pop("other", kwargs.pop("dim", other))
     if isinstance(other, Paint | Tensor):
-        return combine(p, operation, name, x, other)
-    found = mean(p, torch.amax, name, x, *(() if other is None else (other,)), *args, **kwargs)
+        return combine(canvas, operation, name, x, other)
+    found = mean(canvas, torch.amax, name, x, *(() if other is None else (other,)), *args, **kwargs)
     return found if other is None else torch.return_types.max((found, found))
 
 
-def deviation(p: "Painter", operation: Callable, name: str, x: Paint, dim: Any = None, *args, **kwargs) -> Any:
+def deviation(canvas: Canvas, operation: Callable, name: str, x: Paint, dim: Any = None, *args, **kwargs) -> Any:
     """Variances and standard deviations, where a first `True` or `False` is no axis."""
-    return mean(p, torch.amax, name, x) if isinstance(dim, bool) else mean(p, operation, name, x, dim, *args, **kwargs)
+    if isinstance(dim, bool):
+        return mean(canvas, torch.amax, name, x)
+    return mean(canvas, operation, name, x, dim, *args, **kwargs)
 
 
-def softmax(p: "Painter", operation: Any, name: str, x: Paint, dim: int | None = None, *args, **kwargs) -> Paint:
+def softmax(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int | None = None, *args, **kwargs) -> Paint:
     """Shares along an axis: over pixels they leave maps alone, over maps they do not."""
     axis: Any = operation.dim if isinstance(operation, nn.Module) else dim
-    return across(p, name, x, range(x.colors.dim()) if axis is None else [axis % x.colors.dim()])
+    return across(canvas, name, x, range(x.colors.dim()) if axis is None else [axis % x.colors.dim()])
 
 
 KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of methods

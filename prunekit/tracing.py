@@ -15,16 +15,15 @@ What is left is a set of colors, each with the slices of tensors that have to be
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from . import balance
+from .canvas import Canvas
 from .errors import TraceError, said
-from .graph import Axis, Graph
+from .graph import Graph
 from .modes import in_mode
 from .operations import operations, same_operations, untouched
-from .paint import Colors, Paint, paints, shapes_of, squeezed
+from .paint import Paint, paints, shapes_of
 from .rules import changes, combine, rule_of
 
 REMEDIES = {  # by what torch.fx says
@@ -77,22 +76,23 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     taken = [str(node.target) for node in nodes.nodes if node.op == "placeholder"]
     if len(example) > len(taken) and not any(name.startswith("*") for name in taken):
         raise TraceError(f"The forward takes {len(taken)} inputs ({', '.join(taken)}), and {len(example)} were given.")
-    painter = Painter(model, nodes)
-    inputs = painter.inputs(pairs)
-    for one in (painter, Painter(model, training, painter)) if training is not None else (painter,):
+    canvas = Canvas(model)
+    inputs = canvas.inputs(pairs)
+    for graph, mode in ((nodes, ""), (training, " in train mode")):
+        if graph is None:
+            continue
         try:
-            with untouched(model), in_mode(model, training=one is not painter):
-                one.run(*inputs)
+            with untouched(model), in_mode(model, training=graph is training):
+                Painter(canvas, graph).run(*inputs)
         except TraceError:
             raise
         except Exception as error:
             quoted = ", ".join(str(tuple(x.shape)) for x in example)
-            mode = "" if one is painter else " in train mode"
             raise TraceError(
-                f"The network does not run on an input of shape {quoted}{mode}: {one.at} says: {error}"
+                f"The network does not run on an input of shape {quoted}{mode}: {canvas.at} says: {error}"
             ) from error
-    painter.settle()
-    return Graph(painter, tuple(x.detach() for x in example), training)
+    canvas.settle()
+    return Graph(canvas, nodes, training, tuple(x.detach() for x in example))
 
 
 def in_pairs(example: Sequence[Tensor]) -> list[Tensor]:
@@ -101,34 +101,16 @@ def in_pairs(example: Sequence[Tensor]) -> list[Tensor]:
 
 
 class Painter(fx.Interpreter):
-    """Runs a graph on `Paint`; numbers, sizes and constant tensors flow beside it as they are."""
+    """Runs a graph on `Paint`, on a canvas; numbers, sizes and constant tensors flow beside it as they are."""
 
-    def __init__(self, model: nn.Module, nodes: fx.Graph, first: "Painter | None" = None):
-        super().__init__(model, graph=nodes)
-        self.operations = nodes
+    def __init__(self, canvas: Canvas, nodes: fx.Graph):
+        super().__init__(canvas.model, graph=nodes)
         self.extra_traceback = False
-        self.colors = Colors() if first is None else first.colors
-        self.axes: dict[tuple[str, int], Axis] = {} if first is None else first.axes
-        self.divisions: list[list[list[int]]] = [] if first is None else first.divisions
-        self.positions: dict[str, int] = {} if first is None else first.positions
-        self.widths: dict[str, tuple[int, ...]] = {} if first is None else first.widths
-        self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
-        self.at = "it"  # the operation that is being carried out
-        self.node = next(iter(nodes.nodes))
+        self.canvas = canvas
 
     def run_node(self, n: fx.Node) -> Any:
-        self.node = n
+        self.canvas.node = n
         return super().run_node(n)
-
-    def inputs(self, tensors: Sequence[Tensor]) -> list[Paint]:
-        """Paint in place of the network's inputs, which stay as they are."""
-        return [Paint(torch.tensor(self.pinned("it is the network's input")).expand(x.shape)) for x in tensors]
-
-    def several_nodes(self) -> bool:
-        """Whether the current operation gets anything computed beside the tensor that it works on."""
-        return len(self.node.all_input_nodes) > 1
-
-    # Each operation
 
     def call_module(self, target, args: tuple, kwargs: dict) -> Any:
         module = self.fetch_attr(str(target))
@@ -143,12 +125,12 @@ class Painter(fx.Interpreter):
 
     def output(self, target, args: tuple, kwargs: dict) -> Any:
         for paint in paints(args):
-            self.freeze(paint, "it reaches the network's output")
+            self.canvas.freeze(paint, "it reaches the network's output")
         return args[0]
 
     def paint(self, kind: Any, operation: Callable, name: str, args: tuple, kwargs: dict) -> Any:
         """Carry out one operation, known by its `kind`: a module's class, a function, or a method's name."""
-        self.at = name
+        self.canvas.at = name
         here = paints((args, kwargs))
         if not here:
             if changes(kind) and isinstance(args[0], Tensor):  # the network's own, such as a running mean
@@ -163,82 +145,10 @@ class Painter(fx.Interpreter):
             return operation(*args, **kwargs)
         rule = rule_of(kind, name)
         if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule is combine):
-            return rule(self, operation, name, *args, **kwargs)
+            return rule(self.canvas, operation, name, *args, **kwargs)
         for paint in here:
-            self.freeze(paint, f"it passes through {name}, which prunekit does not know")
+            self.canvas.freeze(paint, f"it passes through {name}, which prunekit does not know")
         shapes = shapes_of(operation, args, kwargs)
         if changes(kind) and isinstance(shapes, Tensor) and shapes.shape != here[0].colors.shape:
             raise TraceError(f"{name} changes a tensor's shape in place: write x = x.{name[:-1]}(...) instead.")
-        return self.like(shapes, name)
-
-    def like(self, shapes: Any, name: str) -> Any:
-        """Frozen paint in the shapes of an operation's result."""
-        if isinstance(shapes, Tensor):
-            return Paint(torch.tensor(self.pinned(f"it comes from {name}")).expand(shapes.shape))
-        if isinstance(shapes, Sequence) and not isinstance(shapes, str):
-            return tuple(self.like(s, name) for s in shapes)
-        return shapes
-
-    # What happens to paint
-
-    def freeze(self, paint: Paint, reason: str) -> None:
-        self.colors.freeze(squeezed(paint.colors).unique().tolist(), reason)
-
-    def pinned(self, reason: str) -> int:
-        """A new color, frozen from the start."""
-        (color,) = self.colors.fresh(1)
-        self.colors.freeze([color], reason)
-        return color
-
-    def per_channel(self, paint: Paint, dim: int = 1) -> list[int]:
-        """One color for each index along `dim`; where an index has several, they are united."""
-        rows = squeezed(paint.colors, but=dim).movedim(dim, 0).flatten(1)
-        firsts = rows.amax(1).tolist()
-        for row in (rows != rows[:, :1]).any(1).nonzero()[:, 0].tolist():
-            for color in rows[row].unique().tolist():
-                self.colors.unite(firsts[row], color)
-        return firsts
-
-    def remember(self, tensor: Tensor | None, dim: int, role: str, colors: list[int]) -> None:
-        """Index i of `tensor` along `dim` has color i of `colors`; a tensor that is used again unites old and new."""
-        if tensor is None:
-            return
-        name = self.names[id(tensor)]
-        if tensor.shape[dim] != len(colors):
-            raise TraceError(
-                f"{self.at} has {tensor.shape[dim]} entries in {name!r}, and {len(colors)} maps arrive. Is the example "
-                "an input of this network?"
-            )
-        if (name, dim) in self.axes:
-            for old, new in zip(self.axes[name, dim].colors, colors, strict=True):
-                self.colors.unite(old, new)
-        else:
-            self.axes[name, dim] = Axis(name, dim, role, tuple(colors))
-
-    def apply(self, weight: Tensor, positions: int) -> None:
-        """Each entry of `weight` is used at that many places of one input's maps; again at each call."""
-        name = self.names[id(weight)]
-        self.positions[name] = self.positions.get(name, 0) + positions
-
-    def owned(self, module: nn.Module) -> bool:
-        """Whether the module's tensors are plain parameters and buffers, which can be cut."""
-        tensors = (getattr(module, n, None) for n in ("weight", "bias", "running_mean", "running_var"))
-        return all(id(t) in self.names for t in tensors if t is not None)
-
-    def settle(self) -> None:
-        """Draw the last consequences: parts of one size stay so, and what would leave nothing cannot go."""
-        balance.settle(self.colors, self.divisions, "what it is divided into has to stay of one size")
-        for axis in self.axes.values():
-            if axis.role != "gives":
-                continue
-            everything = set(map(self.colors.find, axis.colors))
-            if len(everything) == 1:
-                self.colors.freeze(everything, "all filters of this layer go together, and nothing would be left")
-
-    def resolved(self) -> dict[tuple[str, int], Axis]:
-        """All axes in the order of the forward pass, with final colors."""
-        final = [self.colors.find(color) for color in range(len(self.colors.parent))]
-        return {
-            key: Axis(axis.tensor, axis.dim, axis.role, tuple(map(final.__getitem__, axis.colors)))
-            for key, axis in self.axes.items()
-        }
+        return self.canvas.like(shapes, name)

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .canvas import Axis
 from .constants import Arrival, arrivals, bare
+from .graph import Graph
 from .modes import evaluating
 from .plans import Plan, finished
 from .surgery import example
-from .tracing import Axis, Graph, trace
+from .tracing import trace
 
 EXACT = 1e-12  # of the sum of magnitudes: by how much float64 sums of the same numbers in another order may differ
 LAST = "of every layer one filter has to stay"

@@ -18,12 +18,9 @@ def layout() -> list[str]:
 
 
 def imported(module: str) -> set[str]:
-    """The modules of `prunekit` that a module needs when it runs: what only types need does not count."""
-    tree = ast.parse(MODULES[module].read_text())
-    typing = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
-    unused = {id(node) for branch in typing for node in ast.walk(branch)}
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
-    used = [node for node in nodes if id(node) not in unused]
+    """The modules of `prunekit` that a module imports, be it for its types alone."""
+    nodes = ast.walk(ast.parse(MODULES[module].read_text()))
+    used = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 1]
     return {name for node in used for name in ([node.module] if node.module else [a.name for a in node.names])}
 
 

@@ -1,0 +1,126 @@
+"""What is painted so far: the colors, the axes of a network's tensors that have them, and what else rules find out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from . import balance
+from .errors import TraceError
+from .paint import Colors, Paint, squeezed
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a parameter or buffer, and the color of each of its indices.
+
+    `role` is "gives" (a layer's filters), "carries" (entries that belong to a map, such as BN's) or "reads" (a layer's
+    weights on its inputs).
+    """
+
+    tensor: str
+    dim: int
+    role: str
+    colors: tuple[int, ...]
+
+
+class Canvas:
+    """What rules work on: each takes paint that arrives at an operation, notes here what follows, and returns paint.
+
+    `axes` are the dimensions of tensors that have colors, by tensor and dimension. `positions` says, for each weight,
+    at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without
+    entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `at` names the
+    operation that is being carried out, `node` is its node in the graph.
+    """
+
+    node: fx.Node
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.colors = Colors()
+        self.axes: dict[tuple[str, int], Axis] = {}
+        self.divisions: list[list[list[int]]] = []
+        self.positions: dict[str, int] = {}
+        self.widths: dict[str, tuple[int, ...]] = {}
+        self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
+        self.at = "it"
+
+    def inputs(self, tensors: Sequence[Tensor]) -> list[Paint]:
+        """Paint in place of the network's inputs, which stay as they are."""
+        return [Paint(torch.tensor(self.pinned("it is the network's input")).expand(x.shape)) for x in tensors]
+
+    def several_nodes(self) -> bool:
+        """Whether the current operation gets anything computed beside the tensor that it works on."""
+        return len(self.node.all_input_nodes) > 1
+
+    def like(self, shapes: Any, name: str) -> Any:
+        """Frozen paint in the shapes of an operation's result."""
+        if isinstance(shapes, Tensor):
+            return Paint(torch.tensor(self.pinned(f"it comes from {name}")).expand(shapes.shape))
+        if isinstance(shapes, Sequence) and not isinstance(shapes, str):
+            return tuple(self.like(s, name) for s in shapes)
+        return shapes
+
+    def freeze(self, paint: Paint, reason: str) -> None:
+        self.colors.freeze(squeezed(paint.colors).unique().tolist(), reason)
+
+    def pinned(self, reason: str) -> int:
+        """A new color, frozen from the start."""
+        (color,) = self.colors.fresh(1)
+        self.colors.freeze([color], reason)
+        return color
+
+    def per_channel(self, paint: Paint, dim: int = 1) -> list[int]:
+        """One color for each index along `dim`; where an index has several, they are united."""
+        rows = squeezed(paint.colors, but=dim).movedim(dim, 0).flatten(1)
+        firsts = rows.amax(1).tolist()
+        for row in (rows != rows[:, :1]).any(1).nonzero()[:, 0].tolist():
+            for color in rows[row].unique().tolist():
+                self.colors.unite(firsts[row], color)
+        return firsts
+
+    def remember(self, tensor: Tensor | None, dim: int, role: str, colors: list[int]) -> None:
+        """Index i of `tensor` along `dim` has color i of `colors`; a tensor that is used again unites old and new."""
+        if tensor is None:
+            return
+        name = self.names[id(tensor)]
+        if tensor.shape[dim] != len(colors):
+            raise TraceError(
+                f"{self.at} has {tensor.shape[dim]} entries in {name!r}, and {len(colors)} maps arrive. Is the example "
+                "an input of this network?"
+            )
+        if (name, dim) in self.axes:
+            for old, new in zip(self.axes[name, dim].colors, colors, strict=True):
+                self.colors.unite(old, new)
+        else:
+            self.axes[name, dim] = Axis(name, dim, role, tuple(colors))
+
+    def apply(self, weight: Tensor, positions: int) -> None:
+        """Each entry of `weight` is used at that many places of one input's maps; again at each call."""
+        name = self.names[id(weight)]
+        self.positions[name] = self.positions.get(name, 0) + positions
+
+    def owned(self, module: nn.Module) -> bool:
+        """Whether the module's tensors are plain parameters and buffers, which can be cut."""
+        tensors = (getattr(module, n, None) for n in ("weight", "bias", "running_mean", "running_var"))
+        return all(id(t) in self.names for t in tensors if t is not None)
+
+    def settle(self) -> None:
+        """Draw the last consequences: parts of one size stay so, and what would leave nothing cannot go."""
+        balance.settle(self.colors, self.divisions, "what it is divided into has to stay of one size")
+        for axis in self.axes.values():
+            if axis.role != "gives":
+                continue
+            everything = set(map(self.colors.find, axis.colors))
+            if len(everything) == 1:
+                self.colors.freeze(everything, "all filters of this layer go together, and nothing would be left")
+
+    def resolved(self) -> dict[tuple[str, int], Axis]:
+        """All axes in the order of the forward pass, with final colors."""
+        final = [self.colors.find(color) for color in range(len(self.colors.parent))]
+        return {
+            key: Axis(axis.tensor, axis.dim, axis.role, tuple(map(final.__getitem__, axis.colors)))
+            for key, axis in self.axes.items()
+        }
