@@ -231,7 +231,7 @@ def latency(
     """Time of `model(x)` in eval mode without gradients, for about `seconds` after a warm-up, five times at least.
 
     `threads` is the number of CPU threads, as torch is set if not given. Where other programs run too, the median is
-    still fair but the range widens: quote both. `model` is left as it was. Source: section 4.4 and Table 3.
+    still fair but the range widens: quote both. `model` is left as it was. Source: Table 3.
     """
     threads = threads or torch.get_num_threads()
     inputs = x if isinstance(x, tuple) else (x,)

@@ -145,7 +145,8 @@ CLAIMS = (
         experiments=(L1, CRITERIA),
         predicate=(
             "For each of the 13 layers at 90%, the accuracy is above that of every draw, each beyond the 95% interval "
-            "of the difference: met; below more than half of the draws: not met. A comparison needs no margin."
+            "of the difference: met; below more than half of the draws, each beyond its interval: not met. A "
+            "comparison needs no margin."
         ),
         changes="More draws; other seeds of training.",
         judge=smallest_beats_random_at_90,
@@ -157,7 +158,8 @@ CLAIMS = (
         experiments=(L1, CRITERIA),
         predicate=(
             "For each of the 13 layers at 50%, removing the largest leaves less accuracy than removing the smallest, "
-            "beyond the 95% interval of the difference. At 50% the two sets of filters have none in common."
+            "beyond the 95% interval of the difference. At 50% the two sets of filters have none in common. How fast "
+            "the accuracy falls is not judged, only that it falls further."
         ),
         changes=MORE_IMAGES,
         judge=largest_falls,
@@ -191,7 +193,7 @@ CLAIMS = (
         experiments=(L1, ACTIVATIONS),
         predicate=(
             "At 90%, accuracy in each of convs 1, 2 and 3 is below that of l1, beyond the 95% interval of the "
-            "difference. The other layers are shown beside them, not judged."
+            "difference. The other layers are shown beside them, not judged, nor are 70 and 80%."
         ),
         changes=MORE_IMAGES,
         judge=mean_std_collapses,
@@ -199,7 +201,7 @@ CLAIMS = (
     Claim(
         id="10.1",
         meaning="It makes no difference that matters whether filters are ranked by l1 or by l2.",
-        place="Figure 10, section 4.5",
+        place="Figure 10, section 3.1 and appendix",
         experiments=(L1, CRITERIA),
         predicate=(
             "For each of the 13 layers, the accuracies averaged over the nine rates differ by less than the margin: "

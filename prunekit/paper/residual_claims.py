@@ -165,7 +165,8 @@ CLAIMS = (
             experiments=(f"sensitivity-{network}",),
             predicate=(
                 "With accuracy averaged over the nine rates, each of these layers is below the middle one of the other "
-                "first convs of its stage, beyond the 95% interval of the difference: met; above it so: not met."
+                "first convs of its stage (of an even number, the more accurate of the two in the middle), beyond the "
+                "95% interval of the difference: met; above it so: not met."
             ),
             changes=MORE_IMAGES,
             judge=partial(named_are_sensitive, network),
@@ -188,7 +189,7 @@ CLAIMS = (
     Claim(
         id="6.4",
         meaning="Layers of one stage, which have maps of one size, are alike in how much they can lose.",
-        place="Section 3.3, figures 2(b) and 6",
+        place="Section 3.2, figures 2(b) and 6",
         experiments=("sensitivity-vgg16", "sensitivity-resnet56", "sensitivity-resnet110"),
         predicate=(
             "For each network: of the spread of the layers' mean losses over the nine rates, a larger share lies "
@@ -206,7 +207,8 @@ CLAIMS = (
         predicate=(
             "On ResNet-56 with projections, not on the paper's ResNet-34. For each stage, with accuracy averaged over "
             "the nine rates: cutting all its second convs with the shortcut leaves less than cutting all its first "
-            "convs, beyond the 95% interval of the difference."
+            "convs, beyond the 95% interval of the difference. In stage 1, which has no projection, the first conv "
+            "of the network chooses the filters."
         ),
         changes="ResNet-34 on ImageNet, which was not run here; the code for it is there.",
         judge=second_more_than_first,

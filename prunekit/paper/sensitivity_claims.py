@@ -136,7 +136,7 @@ CLAIMS = (
     Claim(
         id="2a.1",
         meaning="Sorted by norm, the filters of some layers fall steeply and those of others hardly at all.",
-        place="Figure 2(a), section 3.2",
+        place="Figure 2(a), section 3.1",
         experiments=(RANKING,),
         predicate=(
             "Of convs 2 to 13, the mean of norm divided by the layer's largest norm differs by at least 0.2 between "
@@ -177,7 +177,8 @@ CLAIMS = (
         place="Figure 2(b), section 4.1",
         predicate=(
             "The 95% interval of the accuracy lost lies below the margin at a rate of 50% (what VGG-16-A cuts from "
-            f"conv 1) and at 80% (where conv 2 is said to be hurt). {MARGIN_REASON}"
+            'conv 1) and at 80% (where conv 2 is said to be hurt). The paper adds "compared to the next few layers"; '
+            f"for conv 2 claim 2b.4 asks that. {MARGIN_REASON}"
         ),
         changes=MORE_IMAGES,
         judge=first_robust,
