@@ -1,5 +1,6 @@
 """What happens to paint where maps are moved: laid out anew, dealt out, put side by side, cut into parts, padded."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -101,6 +102,15 @@ def split(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **
     return divide(canvas, name, x, operation(x.colors, *args, **kwargs), follows=canvas.several_nodes())
 
 
+def tensor_split(
+    canvas: Canvas, operation: Callable, name: str, x: Paint, sections: Any = None, *args, **kwargs
+) -> Any:
+    """As many parts as are asked for, or parts between places that are asked for."""
+    asked = kwargs.get("sections", kwargs.get("indices", kwargs.get("indices_or_sections", sections)))
+    rule = chunk if isinstance(asked, int) else split
+    return rule(canvas, operation, name, x, *(() if sections is None else (sections,)), *args, **kwargs)
+
+
 def divide(canvas: Canvas, name: str, x: Paint, parts: Sequence[Tensor], follows: bool) -> Any:
     """The paint of parts side by side."""
     first = parts[0]
@@ -121,26 +131,46 @@ def index(canvas: Canvas, operation: Callable, name: str, x: Any, where: Any) ->
         raise TraceError(f"{name} picks elements by their values, and how many is not known: use torch.where instead.")
     colors = operation(x.colors, where)
     whole = where if isinstance(where, tuple) else (where,)
-    slices = [s for s in whole if s is not Ellipsis]
-    if any(isinstance(s, list | Tensor) for s in whole):
-        aligned = all(isinstance(s, slice | int | list) or getattr(s, "ndim", 0) == 1 for s in whole)
-        if not aligned or any(isinstance(s, list | Tensor) and varies(x.colors, d) for d, s in enumerate(whole)):
-            canvas.freeze(x, f"{name} takes a fixed part of the maps")  # or all of them, in a fixed order
-    same = colors.dim() == x.colors.dim() and all(isinstance(s, slice) for s in slices)
-    axes = [d for d in range(x.colors.dim()) if same and colors.shape[d] < x.colors.shape[d] and varies(x.colors, d)]
-    if len(axes) != 1 or not colors.numel():
-        part(canvas, name, x, colors)
+    picks = [s for s in whole if isinstance(s, list | Tensor)]
+    if picks and not all(isinstance(s, slice | int | list) or getattr(s, "ndim", 0) == 1 for s in whole):
+        canvas.freeze(x, f"{name} takes a fixed part of the maps")  # or all of them, in a fixed order
         return Paint(colors)
-    (d,) = axes
-    start, stop, step = slices[d - x.colors.dim() if whole[0] is Ellipsis else d].indices(x.colors.shape[d])
-    regular = step == 1 and start % (stop - start) == 0
-    divided(canvas, name, x, d, stop - start, follows=regular and canvas.several_nodes())
+    axes = {d: s for d, s in placed(whole, x.colors.dim()) if varies(x.colors, d)}
+    wide = {d: range(x.colors.shape[d]) for d in axes}
+    parts = {d: s for d, s in axes.items() if isinstance(s, slice) and wide[d][s] != wide[d]}
+    if any(isinstance(s, list | Tensor) for s in axes.values()):
+        canvas.freeze(x, f"{name} takes a fixed part of the maps")
+    elif len(parts) == 1 and colors.numel() and all(isinstance(s, slice) for s in whole if s is not Ellipsis):
+        ((d, s),) = parts.items()
+        start, stop, step = s.indices(x.colors.shape[d])
+        regular = step == 1 and start % (stop - start) == 0
+        divided(canvas, name, x, d, stop - start, follows=regular and canvas.several_nodes())
+    elif parts:
+        canvas.freeze(x, f"{name} takes a fixed part of the maps")
+    else:
+        part(canvas, name, x, colors)
     return Paint(colors)
 
 
+def placed(where: Sequence[Any], axes: int) -> list[tuple[int, Any]]:
+    """What an index asks for along each of so many axes; None makes a new axis, an ellipsis stands for several."""
+    asked = [s for s in where if s is not None]
+    if any(s is Ellipsis for s in asked):
+        at = next(i for i, s in enumerate(asked) if s is Ellipsis)
+        asked[at : at + 1] = [slice(None)] * (axes - len(asked) + 1)
+    return list(enumerate(asked))
+
+
+def narrow(canvas: Canvas, operation: Callable, name: str, x: Paint, dim: int, start: int, length: int) -> Any:
+    """`x[start:start + length]` along an axis."""
+    where = (slice(None),) * (dim % x.colors.dim()) + (slice(start, start + length),)
+    return index(canvas, operator.getitem, name, x, where)
+
+
 def part(canvas: Canvas, name: str, x: Paint, colors: Tensor) -> None:
-    """Freeze `x` if the part `colors` lacks some of its maps: they would have to be chosen anew after a cut."""
-    if set(squeezed(x.colors).unique().tolist()) != set(squeezed(colors).unique().tolist()):
+    """Freeze `x` if the part `colors` lacks some of its units: they would have to be chosen anew after a cut."""
+    here, there = ({*map(canvas.colors.find, squeezed(c).unique().tolist())} for c in (x.colors, colors))
+    if here != there:
         canvas.freeze(x, f"{name} takes a fixed part of the maps")
 
 

@@ -31,6 +31,7 @@ REMEDIES = {  # by what torch.fx says
     "trace the parts.",
     "not installed as a submodule": "A module that has to be followed is an attribute of the network, made in "
     "__init__.",
+    "'len' is not supported": "Take x.size(0) in place of len(x).",
     "Proxy": "A new tensor can depend on sizes of others if they make it, as in x.new_zeros(...).",
 }
 

@@ -455,6 +455,24 @@ class GatedHalves(nn.Module):
         return self.fc((x[:, :half] * torch.tanh(x[:, half:])).mean((2, 3)))
 
 
+class GatedOtherwise(nn.Module):
+    """A gated linear unit in the other ways to write it: parts by their number, by places, and on an axis of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d, self.fc = conv(3, 6), conv(3, 8), conv(4, 6), conv(3, 8), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = torch.tensor_split(self.a(x), 2, dim=1)
+        x = self.b(value * torch.sigmoid(gate))
+        half = x.size(1) // 2
+        x = self.c(x.narrow(1, 0, half) * torch.sigmoid(torch.narrow(x, -3, half, half)))
+        n, c, h, w = x.size()
+        x = x.view(n, 2, c // 2, h, w)
+        value, gate = self.d(x[:, 0] * torch.tanh(x[:, 1])).unflatten(1, (2, -1)).unbind(1)
+        return self.fc((value * torch.tanh(gate)).mean((2, 3)))
+
+
 class Shuffled(nn.Module):
     """Two units of ShuffleNet v2: a half passes, the other is computed, and the two are interleaved."""
 
@@ -686,6 +704,7 @@ DIVIDED: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] 
     "chunked": (Chunked, ((1, 3, 8, 8),)),
     "thirds": (Thirds, ((1, 3, 8, 8),)),
     "gated halves": (GatedHalves, ((1, 3, 8, 8),)),
+    "gated otherwise": (GatedOtherwise, ((1, 3, 8, 8),)),
     "shuffled": (Shuffled, ((1, 3, 8, 8),)),
     "pixel shuffled": (PixelShuffled, ((1, 3, 8, 8),)),
     "auxiliary": (Auxiliary, ((1, 3, 8, 8),)),

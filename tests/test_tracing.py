@@ -57,6 +57,7 @@ FREE = {
     "chunked": ["a", "b", "c"],
     "thirds": ["a", "b"],
     "gated halves": ["a", "b", "c"],
+    "gated otherwise": ["a", "b", "c", "d"],
     "shuffled": ["inner.0", "inner.1"],
     "pixel shuffled": ["a"],
     "auxiliary": ["a", "b"],
@@ -93,6 +94,10 @@ UNITS = {  # of how many filters each
     ("gated halves", "a"): [2] * 3,
     ("gated halves", "b"): [2] * 4,
     ("gated halves", "c"): [2] * 3,
+    ("gated otherwise", "a"): [2] * 3,
+    ("gated otherwise", "b"): [2] * 4,
+    ("gated otherwise", "c"): [2] * 3,
+    ("gated otherwise", "d"): [2] * 4,
     ("shuffled", "a"): [4, 4],
     ("shuffled", "outer.0"): [2, 2],
     ("shuffled", "outer.1"): [2, 2],
@@ -522,3 +527,63 @@ def test_layers_without_filters_of_their_own(layer: str, message: str):
 def test_a_second_name_for_one_weight():
     with pytest.raises(PlanError, match=r"'b' shares its weight with 'a'"):
         pk.trace(Tied(), torch.randn(1, 3, 8, 8)).colors("b")
+
+
+class Indexed(nn.Module):
+    """Takes parts of the maps of `a`, as `take` says, and reads them in `b`."""
+
+    def __init__(self, take: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.take, self.a = take, nn.Conv2d(3, 16, 3, padding=1)
+        self.b, self.fc = nn.LazyConv2d(8, 3, padding=1), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.b(self.take(self.a(x))).mean((2, 3)))
+
+
+def halves(x: Tensor, half: int) -> Tensor:
+    """Sixteen maps as two rows."""
+    return x.view(x.size(0), 2, half, x.size(2), x.size(3))
+
+
+FIXED = "getitem takes a fixed part of the maps"
+
+
+@pytest.mark.parametrize(
+    "take, reason",
+    [
+        (lambda x: x[..., : x.size(1) // 2, :, :] * x[..., x.size(1) // 2 :, :, :], None),
+        (lambda x: x[:, ..., :4, :], None),
+        (lambda x: x[:, :, ::2, 1::2], None),
+        (lambda x: x[:, None][:, 0], None),
+        (lambda x: x[[0, 0]], None),
+        (lambda x: halves(x, x.size(1) // 2)[:, 1], None),
+        (lambda x: halves(x, -1)[:, 0], None),
+        (lambda x: x.view(x.size(0), x.size(1) // 2, 2, 8, 8)[:, :, 1], None),
+        (lambda x: halves(x, -1)[:, 0, :4] + halves(x, -1)[:, 1, :4], FIXED),
+        (lambda x: x.repeat(1, 2, 1, 1)[0:1, :16], FIXED),
+        (lambda x: x[:, :8, ...], FIXED),
+        (lambda x: x[:, 3:4] * x, FIXED),
+        (lambda x: x[:, 3].unsqueeze(1) * x, FIXED),
+        (lambda x: x[:, ::2] * x[:, 1::2], FIXED),
+        (lambda x: x.view(x.size(0), 8, 2, 8, 8)[:, :, 1], "view splits the axis of its maps"),
+    ],
+)
+def test_what_an_index_takes(take: Callable[[Tensor], Tensor], reason: str | None):
+    example = torch.randn(1, 3, 8, 8).double()
+    model = Indexed(take).double().eval()
+    model(example)  # now `b` knows how many maps it reads
+    graph = pk.trace(model, example)
+    if reason is None:
+        plan = pk.plan(graph, {"a": 0.5}, criterion="random", seed=1)
+        x = torch.randn(2, 3, 8, 8).double()
+        assert torch.allclose(pk.prune(model, plan)(x), pk.mask(model, plan)(x), rtol=0, atol=1e-12)
+    else:
+        report = graph.report().set_index("layer").loc["a"]
+        assert report["removable"] == 0 and reason in report["reason"]
+
+
+def test_len_in_a_forward_is_refused_with_what_to_write_instead():
+    model = Indexed(lambda x: x.view(len(x), 16, 8, 8))
+    with pytest.raises(TraceError, match=r"'len' is not supported.* Take x\.size\(0\) in place of len\(x\)\."):
+        pk.trace(model, torch.zeros(1, 3, 8, 8))
