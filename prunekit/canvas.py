@@ -72,6 +72,11 @@ class Canvas:
         self.colors.freeze([color], reason)
         return color
 
+    def united(self, paint: Paint) -> Tensor:
+        """The colors of `paint`, one for all that became one so far, and one copy where they repeat (`squeezed`)."""
+        colors, places = squeezed(paint.colors).unique(return_inverse=True)
+        return torch.tensor([*map(self.colors.find, colors.tolist())])[places]
+
     def per_channel(self, paint: Paint, dim: int = 1) -> list[int]:
         """One color for each index along `dim`; where an index has several, they are united."""
         rows = squeezed(paint.colors, but=dim).movedim(dim, 0).flatten(1)

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import Counter
 from functools import cached_property
+from operator import attrgetter
 
 import pandas as pd
 import torch
@@ -59,7 +60,7 @@ class Graph:
         if not isinstance(module, READERS):
             return f"Layer {layer!r} is a {type(module).__name__}: only conv and linear layers have filters to remove."
         for first, tensor in self.weights.items():
-            if self.model.get_parameter(tensor) is module.weight:
+            if tensor_of(self.model, tensor) is module.weight:
                 return f"Layer {layer!r} shares its weight with {first!r}: name that one."
         if (f"{layer}.weight", 0) in self.axes:
             return (
@@ -74,7 +75,7 @@ class Graph:
 
     def convs(self) -> list[str]:
         """The conv layers, in forward order."""
-        return [layer for layer, tensor in self.weights.items() if self.model.get_parameter(tensor).dim() > 2]
+        return [layer for layer, tensor in self.weights.items() if tensor_of(self.model, tensor).dim() > 2]
 
     def free(self) -> list[str]:
         """The conv layers of which every filter can go without any other layer's, in forward order."""
@@ -139,6 +140,11 @@ class Graph:
 def shapes(model: nn.Module) -> dict[str, torch.Size]:
     """The shape of every parameter and buffer."""
     return {name: tensor.shape for name, tensor in model.state_dict(keep_vars=True).items()}
+
+
+def tensor_of(model: nn.Module, name: str) -> Tensor:
+    """The parameter or buffer called `name`."""
+    return attrgetter(name)(model)
 
 
 def layer_of(model: nn.Module, tensor: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from .canvas import Canvas
 from .errors import TraceError
-from .paint import Paint, along, paints, shapes_of, squeezed, varies
+from .paint import Paint, along, paints, shapes_of, varies
 
 
 def reshape(canvas: Canvas, operation: Any, name: str, x: Paint, /, *args, **kwargs) -> Paint:
@@ -135,7 +135,8 @@ def index(canvas: Canvas, operation: Callable, name: str, x: Any, where: Any) ->
     if picks and not all(isinstance(s, slice | int | list) or getattr(s, "ndim", 0) == 1 for s in whole):
         canvas.freeze(x, f"{name} takes a fixed part of the maps")  # or all of them, in a fixed order
         return Paint(colors)
-    axes = {d: s for d, s in placed(whole, x.colors.dim()) if varies(x.colors, d)}
+    united = canvas.united(x)
+    axes = {d: s for d, s in placed(whole, x.colors.dim()) if varies(united, d)}
     wide = {d: range(x.colors.shape[d]) for d in axes}
     parts = {d: s for d, s in axes.items() if isinstance(s, slice) and wide[d][s] != wide[d]}
     if any(isinstance(s, list | Tensor) for s in axes.values()):
@@ -169,7 +170,7 @@ def narrow(canvas: Canvas, operation: Callable, name: str, x: Paint, dim: int, s
 
 def part(canvas: Canvas, name: str, x: Paint, colors: Tensor) -> None:
     """Freeze `x` if the part `colors` lacks some of its units: they would have to be chosen anew after a cut."""
-    here, there = ({*map(canvas.colors.find, squeezed(c).unique().tolist())} for c in (x.colors, colors))
+    here, there = (set(canvas.united(paint).flatten().tolist()) for paint in (x, Paint(colors)))
     if here != there:
         canvas.freeze(x, f"{name} takes a fixed part of the maps")
 
@@ -178,7 +179,7 @@ def divided(canvas: Canvas, name: str, x: Paint, dim: int, size: int, follows: b
     """`x` is divided into parts of `size` along `dim`; `follows` says whether that is computed from how much there is.
 
     Then each part has to lose as many maps as the others."""
-    if not varies(x.colors, dim):
+    if not varies(canvas.united(x), dim):
         return
     colors = canvas.per_channel(x, dim)
     if not follows or len(colors) % size:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .criteria import Activation, Criterion, Scores, name_of, record, resolve
 from .errors import PlanError
+from .graph import tensor_of
 from .tracing import Graph
 
 FORMAT = "prunekit plan 1"
@@ -268,7 +269,7 @@ def refuse_tied(graph: Graph, layers: list[str]) -> None:
 def weight_of(graph: Graph, layer: str, gone: set[int]) -> Tensor:
     """The weight of `layer` (filters, inputs, ...), at least in float32, without the inputs whose maps are `gone`."""
     name = graph.weights[layer]
-    weight = graph.model.get_parameter(name).detach()
+    weight = tensor_of(graph.model, name).detach()
     weight = weight if weight.dtype == torch.float64 else weight.float()
     if graph.axes[name, 0].role != "gives":  # a transposed conv
         weight = weight.transpose(0, 1)

@@ -41,13 +41,19 @@ ELEMENTWISE = (
     operator.invert, torch.logical_not, "logical_not", "float", "half", "bfloat16", "double", "to", "type_as",
     nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid, F.sigmoid, F.hardsigmoid, F.softplus, F.logsigmoid,
     nn.Hardtanh, nn.Threshold, F.hardtanh, F.threshold,
-    torch.clamp, torch.sigmoid, torch.exp, torch.cos, torch.log, torch.reciprocal, torch.rsqrt,
-    "clamp", "sigmoid", "exp", "cos", "log", "reciprocal", "rsqrt",
+    torch.sigmoid, torch.exp, torch.cos, torch.log, torch.reciprocal, torch.rsqrt,
+    "sigmoid", "exp", "cos", "log", "reciprocal", "rsqrt",
+    torch.erf, torch.sin, torch.floor, torch.round, torch.nan_to_num, torch.isnan,
+    "erf", "sin", "floor", "round", "nan_to_num", "isnan",
+    "type", "requires_grad_", F.elu_, F.leaky_relu_, torch.sigmoid_, F.rrelu, F.tanhshrink,
 )  # fmt: skip
-SUMS = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "sub")
+SUMS = (
+    operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, torch.subtract, torch.rsub,
+    "add", "sub", "subtract", "rsub",
+)  # fmt: skip
 PRODUCTS = (
-    operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div,
-    "mul", "div",
+    operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div, torch.multiply,
+    torch.divide, "mul", "div", "multiply", "divide",
 )  # fmt: skip
 PAIRS = (
     operator.pow, operator.ipow, torch.pow, torch.maximum, torch.minimum, "pow", "maximum", "minimum",
@@ -91,6 +97,14 @@ def combine(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any, /, *
     if isinstance(constant, Tensor) and constant.numel() > 1:
         return parameter(canvas, name, paint, constant)
     return paint
+
+
+def clamp(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *bounds, **kwargs) -> Paint:
+    """Between bounds that may be numbers or maps."""
+    for bound in (*bounds, *kwargs.values()):
+        if isinstance(bound, Paint | Tensor):
+            x = combine(canvas, operation, name, x, bound)
+    return x
 
 
 def where(canvas: Canvas, operation: Callable, name: str, condition: Any, a: Any, b: Any) -> Any:
@@ -190,6 +204,9 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     pool: POOLS,
     through: (*ELEMENTWISE, torch.zeros_like, torch.ones_like, torch.full_like),
     combine: (*SUMS, *PRODUCTS, *PAIRS),
+    clamp: (
+        torch.clamp, torch.clip, torch.clamp_min, torch.clamp_max, "clamp", "clip", "clamp_min", "clamp_max",
+    ),
     where: (torch.where, torch.masked_fill, "masked_fill", "where"),
     assign: (operator.setitem,),
     glu: (nn.GLU, F.glu),
@@ -201,9 +218,10 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     moves.move: (
         torch.permute, torch.transpose, torch.unsqueeze, torch.squeeze, torch.flip, torch.movedim,
         "permute", "transpose", "unsqueeze", "squeeze", "t", "flip", "movedim", "swapaxes",
+        torch.swapaxes, "swapdims", torch.swapdims, "moveaxis", torch.moveaxis, "tile", torch.tile, "broadcast_to",
         "expand", "expand_as", "repeat", "repeat_interleave", torch.repeat_interleave,
     ),
-    moves.cat: (torch.cat, torch.concat, torch.stack),
+    moves.cat: (torch.cat, torch.concat, torch.concatenate, torch.stack),
     moves.chunk: (torch.chunk, "chunk"),
     moves.split: (torch.split, torch.unbind, "split", "unbind"),
     moves.tensor_split: (torch.tensor_split, "tensor_split"),
@@ -241,5 +259,5 @@ def rule_of(kind: Any, name: str) -> Callable | None:
     rule = RULES.get(kind) or RULES.get(f"{getattr(kind, '__module__', '')}.{name}")
     if rule is None and changes(kind):
         rule = RULES.get(kind[:-1])
-        return rule if rule in (through, combine, where) else None
+        return rule if rule in (through, combine, clamp, where) else None
     return rule

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from .errors import SurgeryError
+from .graph import tensor_of
 from .layers import BATCH_NORMS
 from .plans import Plan
 from .surgery import compare, prune
@@ -107,7 +108,7 @@ def fold(zeros: Zeros) -> None:
     """Move what removed maps add, in the network of `zeros` itself, into biases, running means and other kernels."""
     model: Any = zeros.model
     for move in zeros.moves:
-        weight = model.get_parameter(move.axis.tensor).detach().movedim(move.axis.dim, 0)
+        weight = tensor_of(model, move.axis.tensor).detach().movedim(move.axis.dim, 0)
         ratios = move.ratios.view(-1, *[1] * (weight.dim() - 1)).to(weight.device)
         weight[move.to] = (weight[move.to] + ratios * weight[move.of].double()).to(weight.dtype)
     for name, added in zeros.folds().items():

@@ -26,6 +26,7 @@ from .operations import operations, same_operations, untouched
 from .paint import Paint, paints, shapes_of
 from .rules import changes, combine, rule_of
 
+NUMPY = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names as well
 REMEDIES = {  # by what torch.fx says
     "control flow": "Control flow must not depend on values of tensors: move such a part into a module of its own and "
     "trace the parts.",
@@ -139,6 +140,7 @@ class Painter(fx.Interpreter):
             return operation(*args, **kwargs)
         if kwargs.get("out") is not None:
             raise TraceError(f"{name} writes into a tensor that is there, by out=: take what it returns instead.")
+        kwargs = {NUMPY.get(key, key): value for key, value in kwargs.items()}
         for first in ("input", "tensors"):  # what torch calls the thing that an operation works on
             if first in kwargs:
                 args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}

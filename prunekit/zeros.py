@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .canvas import Axis
 from .constants import Arrival, arrivals, bare
-from .graph import Graph
+from .graph import Graph, tensor_of
 from .modes import evaluating
 from .plans import Plan, finished
 from .surgery import example
@@ -179,13 +179,13 @@ class Zeros:
 
 def kernels(model: nn.Module, axis: Axis) -> Tensor:
     """For each index of `axis` (rows), which of its weights are not zero."""
-    weight = model.get_parameter(axis.tensor).detach().cpu()
+    weight = tensor_of(model, axis.tensor).detach().cpu()
     return (weight != 0).movedim(axis.dim, 0).flatten(1)
 
 
 def reader(graph: Graph, axis: Axis, found: dict[str, list[Arrival]]) -> Reader:
     """The reader of which `axis` are the inputs. Its filters are the other one of the first two dimensions."""
-    weight, other = graph.model.get_parameter(axis.tensor), 1 - axis.dim
+    weight, other = tensor_of(graph.model, axis.tensor), 1 - axis.dim
     by_hand = any(node.op == "get_attr" and node.target == axis.tensor for node in graph.nodes.nodes)
     calls = {name: calls for name, calls in found.items() if graph.model.get_submodule(name).weight is weight}
     uses = kernels(graph.model, axis).view(len(axis.colors), weight.shape[other], -1).any(2)

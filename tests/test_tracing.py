@@ -583,6 +583,57 @@ def test_what_an_index_takes(take: Callable[[Tensor], Tensor], reason: str | Non
         assert report["removable"] == 0 and reason in report["reason"]
 
 
+class Spelled(nn.Module):
+    """What `combine` makes of the module and its input is read by `b`; `k` is a weight that is no parameter."""
+
+    def __init__(self, combine: Callable[["Spelled", Tensor], Tensor]):
+        super().__init__()
+        self.combine, self.a, self.c = combine, nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(3, 16, 3, padding=1)
+        self.b, self.fc = nn.LazyConv2d(8, 3, padding=1), nn.Linear(8, 3)
+        self.register_buffer("k", torch.randn(16, 16, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.b(self.combine(self, x)).mean(axis=(2, 3)))
+
+
+def selected(net: Spelled, x: Tensor) -> Tensor:
+    """Selective kernels: shares of two branches, side by side on an axis of two."""
+    a, c = net.a(x), net.c(x)
+    shares = torch.cat([a.mean((2, 3)), c.mean((2, 3))], 1).view(x.size(0), 2, -1).softmax(1)
+    first, second = (share.squeeze(1)[:, :, None, None] for share in shares.chunk(2, dim=1))
+    return a * first + c * second
+
+
+@pytest.mark.parametrize(
+    "combine, tied",
+    [
+        (lambda net, x: net.a(x) * torch.mean(net.a(x), axis=[2, 3], keepdims=True), ""),
+        (lambda net, x: net.a(x) * torch.amax(net.a(x), axis=(2, 3), keepdims=True), ""),
+        (lambda net, x: F.conv2d(net.a(x), net.k, padding=1), ""),
+        (lambda net, x: torch.clamp(net.a(x), max=net.c(x)), "c"),
+        (lambda net, x: net.a(x).clamp_(0, 6), ""),
+        (lambda net, x: net.a(x).clamp_max(net.c(x)).clip(0, 3), "c"),
+        (lambda net, x: net.a(x) * torch.erf(net.a(x)), ""),
+        (lambda net, x: torch.subtract(net.a(x), net.c(x)), "c"),
+        (lambda net, x: net.a(x).mean((2, 3), keepdim=True).tile(1, 1, 8, 8), ""),
+        (lambda net, x: torch.moveaxis(torch.moveaxis(net.a(x), 1, -1) * 2, -1, 1), ""),
+        (lambda net, x: net.a(x).view(x.size(0), 2, -1, 8, 8)[:, 0:1].flatten(1, 2), ""),
+        (selected, "c"),
+    ],
+)
+def test_other_ways_to_write_it(combine: Callable[[Spelled, Tensor], Tensor], tied: str):
+    example = torch.randn(1, 3, 8, 8).double()
+    model = Spelled(combine).double().eval()
+    model(example)
+    graph = pk.trace(model, example)
+    report = graph.report().set_index("layer").loc["a"]
+    assert report["removable"] == 16 and report["tied"] == tied
+    named = [layer for layer in graph.layers if layer in ("a", "k")]
+    plan = pk.plan(graph, dict.fromkeys(named, 0.5), criterion="random", seed=1)
+    x = torch.randn(2, 3, 8, 8).double()
+    assert torch.allclose(pk.prune(model, plan)(x), pk.mask(model, plan)(x), rtol=0, atol=1e-12)
+
+
 def test_len_in_a_forward_is_refused_with_what_to_write_instead():
     model = Indexed(lambda x: x.view(len(x), 16, 8, 8))
     with pytest.raises(TraceError, match=r"'len' is not supported.* Take x\.size\(0\) in place of len\(x\)\."):
