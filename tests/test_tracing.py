@@ -5,6 +5,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -579,7 +580,7 @@ def test_what_an_index_takes(take: Callable[[Tensor], Tensor], reason: str | Non
         x = torch.randn(2, 3, 8, 8).double()
         assert torch.allclose(pk.prune(model, plan)(x), pk.mask(model, plan)(x), rtol=0, atol=1e-12)
     else:
-        report = graph.report().set_index("layer").loc["a"]
+        report: Any = graph.report().set_index("layer").loc["a"]
         assert report["removable"] == 0 and reason in report["reason"]
 
 
@@ -626,7 +627,7 @@ def test_other_ways_to_write_it(combine: Callable[[Spelled, Tensor], Tensor], ti
     model = Spelled(combine).double().eval()
     model(example)
     graph = pk.trace(model, example)
-    report = graph.report().set_index("layer").loc["a"]
+    report: Any = graph.report().set_index("layer").loc["a"]
     assert report["removable"] == 16 and report["tied"] == tied
     named = [layer for layer in graph.layers if layer in ("a", "k")]
     plan = pk.plan(graph, dict.fromkeys(named, 0.5), criterion="random", seed=1)
