@@ -102,13 +102,10 @@ def split(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **
     return divide(canvas, name, x, operation(x.colors, *args, **kwargs), follows=canvas.several_nodes())
 
 
-def tensor_split(
-    canvas: Canvas, operation: Callable, name: str, x: Paint, sections: Any = None, *args, **kwargs
-) -> Any:
+def tensor_split(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """As many parts as are asked for, or parts between places that are asked for."""
-    asked = kwargs.get("sections", kwargs.get("indices", kwargs.get("indices_or_sections", sections)))
-    rule = chunk if isinstance(asked, int) else split
-    return rule(canvas, operation, name, x, *(() if sections is None else (sections,)), *args, **kwargs)
+    asked = args[0] if args else next(value for key, value in kwargs.items() if key != "dim")
+    return (chunk if isinstance(asked, int) else split)(canvas, operation, name, x, *args, **kwargs)
 
 
 def divide(canvas: Canvas, name: str, x: Paint, parts: Sequence[Tensor], follows: bool) -> Any:
@@ -133,21 +130,21 @@ def index(canvas: Canvas, operation: Callable, name: str, x: Any, where: Any) ->
     whole = where if isinstance(where, tuple) else (where,)
     picks = [s for s in whole if isinstance(s, list | Tensor)]
     if picks and not all(isinstance(s, slice | int | list) or getattr(s, "ndim", 0) == 1 for s in whole):
-        canvas.freeze(x, f"{name} takes a fixed part of the maps")  # or all of them, in a fixed order
+        fixed(canvas, name, x)  # or all of them, in a fixed order
         return Paint(colors)
     united = canvas.united(x)
     axes = {d: s for d, s in placed(whole, x.colors.dim()) if varies(united, d)}
     wide = {d: range(x.colors.shape[d]) for d in axes}
     parts = {d: s for d, s in axes.items() if isinstance(s, slice) and wide[d][s] != wide[d]}
     if any(isinstance(s, list | Tensor) for s in axes.values()):
-        canvas.freeze(x, f"{name} takes a fixed part of the maps")
+        fixed(canvas, name, x)
     elif len(parts) == 1 and colors.numel() and all(isinstance(s, slice) for s in whole if s is not Ellipsis):
         ((d, s),) = parts.items()
         start, stop, step = s.indices(x.colors.shape[d])
         regular = step == 1 and start % (stop - start) == 0
         divided(canvas, name, x, d, stop - start, follows=regular and canvas.several_nodes())
     elif parts:
-        canvas.freeze(x, f"{name} takes a fixed part of the maps")
+        fixed(canvas, name, x)
     else:
         part(canvas, name, x, colors)
     return Paint(colors)
@@ -168,11 +165,16 @@ def narrow(canvas: Canvas, operation: Callable, name: str, x: Paint, dim: int, s
     return index(canvas, operator.getitem, name, x, where)
 
 
+def fixed(canvas: Canvas, name: str, x: Paint) -> None:
+    """Freeze `x`: which of its maps are taken is written into the forward."""
+    canvas.freeze(x, f"{name} takes a fixed part of the maps")
+
+
 def part(canvas: Canvas, name: str, x: Paint, colors: Tensor) -> None:
     """Freeze `x` if the part `colors` lacks some of its units: they would have to be chosen anew after a cut."""
     here, there = (set(canvas.united(paint).flatten().tolist()) for paint in (x, Paint(colors)))
     if here != there:
-        canvas.freeze(x, f"{name} takes a fixed part of the maps")
+        fixed(canvas, name, x)
 
 
 def divided(canvas: Canvas, name: str, x: Paint, dim: int, size: int, follows: bool) -> None:
@@ -183,7 +185,7 @@ def divided(canvas: Canvas, name: str, x: Paint, dim: int, size: int, follows: b
         return
     colors = canvas.per_channel(x, dim)
     if not follows or len(colors) % size:
-        canvas.freeze(x, f"{name} takes a fixed part of the maps")
+        fixed(canvas, name, x)
     else:
         canvas.divisions.append([colors[i : i + size] for i in range(0, len(colors), size)])
 

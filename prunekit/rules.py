@@ -1,6 +1,6 @@
 """What operations do to paint, one small function each. `KINDS` says which operations follow each.
 
-A rule takes the painter, the operation, its name, and the operation's own arguments, in which tensors are `Paint`.
+A rule takes the canvas, the operation, its name, and the operation's own arguments, in which tensors are `Paint`.
 """
 
 import operator
@@ -45,7 +45,7 @@ ELEMENTWISE = (
     "sigmoid", "exp", "cos", "log", "reciprocal", "rsqrt",
     torch.erf, torch.sin, torch.floor, torch.round, torch.nan_to_num, torch.isnan,
     "erf", "sin", "floor", "round", "nan_to_num", "isnan",
-    "type", "requires_grad_", F.elu_, F.leaky_relu_, torch.sigmoid_, F.rrelu, F.tanhshrink,
+    "requires_grad_", F.elu_, F.leaky_relu_, torch.sigmoid_, F.rrelu, F.tanhshrink,
 )  # fmt: skip
 SUMS = (
     operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, torch.subtract, torch.rsub,

@@ -182,10 +182,11 @@ def classes_of(walker: Walker) -> int:
     answer = values[walker.order[-1]]
     if isinstance(answer, Tensor) and answer.shape[:-1] == x.shape[:1]:
         return answer.shape[-1]
-    found = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+    kind = type(answer).__name__.removeprefix("immutable_")  # as torch.fx calls lists and dicts
+    found = f"shape {tuple(answer.shape)} for {len(x)} images" if isinstance(answer, Tensor) else f"a {kind}"
     raise PrunekitError(
         f"sweep counts right answers of networks that return logits of shape (n, classes), and this one returns "
-        f"{found.replace('a immutable_', 'a ')} for {len(x)} images. Sweep a module that returns its logits alone."
+        f"{found}. Sweep a module that returns its logits alone."
     )
 
 

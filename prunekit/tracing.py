@@ -140,7 +140,6 @@ class Painter(fx.Interpreter):
             return operation(*args, **kwargs)
         if kwargs.get("out") is not None:
             raise TraceError(f"{name} writes into a tensor that is there, by out=: take what it returns instead.")
-        kwargs = {NUMPY.get(key, key): value for key, value in kwargs.items()}
         for first in ("input", "tensors"):  # what torch calls the thing that an operation works on
             if first in kwargs:
                 args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
@@ -148,7 +147,8 @@ class Painter(fx.Interpreter):
             return operation(*args, **kwargs)
         rule = rule_of(kind, name)
         if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule is combine):
-            return rule(self.canvas, operation, name, *args, **kwargs)
+            named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
+            return rule(self.canvas, operation, name, *args, **named)
         for paint in here:
             self.canvas.freeze(paint, f"it passes through {name}, which prunekit does not know")
         shapes = shapes_of(operation, args, kwargs)

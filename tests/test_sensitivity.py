@@ -431,9 +431,9 @@ def test_refused_before_a_single_image(how: dict[str, Any], message: str):
 @pytest.mark.parametrize(
     "answer, found",
     [
-        (lambda logits: (logits, logits), r"returns a tuple for 1 images"),
-        (lambda logits: [logits], r"returns a list for 1 images"),
-        (lambda logits: {"out": logits}, r"returns a dict for 1 images"),
+        (lambda logits: (logits, logits), r"returns a tuple\."),
+        (lambda logits: [logits], r"returns a list\."),
+        (lambda logits: {"out": logits}, r"returns a dict\."),
         (lambda logits: logits[:, :, None], r"returns shape \(1, 3, 1\) for 1 images"),
     ],
 )

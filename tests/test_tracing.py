@@ -530,16 +530,17 @@ def test_a_second_name_for_one_weight():
         pk.trace(Tied(), torch.randn(1, 3, 8, 8)).colors("b")
 
 
-class Indexed(nn.Module):
-    """Takes parts of the maps of `a`, as `take` says, and reads them in `b`."""
+class Spelled(nn.Module):
+    """What `combine` makes of the network and its input is read by `b`; `k` is a weight that is no parameter."""
 
-    def __init__(self, take: Callable[[Tensor], Tensor]):
+    def __init__(self, combine: Callable[["Spelled", Tensor], Tensor]):
         super().__init__()
-        self.take, self.a = take, nn.Conv2d(3, 16, 3, padding=1)
+        self.combine, self.a, self.c = combine, nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(3, 16, 3, padding=1)
         self.b, self.fc = nn.LazyConv2d(8, 3, padding=1), nn.Linear(8, 3)
+        self.register_buffer("k", torch.randn(16, 16, 3, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.b(self.take(self.a(x))).mean((2, 3)))
+        return self.fc(self.b(self.combine(self, x)).mean(axis=(2, 3)))
 
 
 def halves(x: Tensor, half: int) -> Tensor:
@@ -572,7 +573,7 @@ FIXED = "getitem takes a fixed part of the maps"
 )
 def test_what_an_index_takes(take: Callable[[Tensor], Tensor], reason: str | None):
     example = torch.randn(1, 3, 8, 8).double()
-    model = Indexed(take).double().eval()
+    model = Spelled(lambda net, x: take(net.a(x))).double().eval()
     model(example)  # now `b` knows how many maps it reads
     graph = pk.trace(model, example)
     if reason is None:
@@ -582,19 +583,6 @@ def test_what_an_index_takes(take: Callable[[Tensor], Tensor], reason: str | Non
     else:
         report: Any = graph.report().set_index("layer").loc["a"]
         assert report["removable"] == 0 and reason in report["reason"]
-
-
-class Spelled(nn.Module):
-    """What `combine` makes of the module and its input is read by `b`; `k` is a weight that is no parameter."""
-
-    def __init__(self, combine: Callable[["Spelled", Tensor], Tensor]):
-        super().__init__()
-        self.combine, self.a, self.c = combine, nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(3, 16, 3, padding=1)
-        self.b, self.fc = nn.LazyConv2d(8, 3, padding=1), nn.Linear(8, 3)
-        self.register_buffer("k", torch.randn(16, 16, 3, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.b(self.combine(self, x)).mean(axis=(2, 3)))
 
 
 def selected(net: Spelled, x: Tensor) -> Tensor:
@@ -619,6 +607,12 @@ def selected(net: Spelled, x: Tensor) -> Tensor:
         (lambda net, x: net.a(x).mean((2, 3), keepdim=True).tile(1, 1, 8, 8), ""),
         (lambda net, x: torch.moveaxis(torch.moveaxis(net.a(x), 1, -1) * 2, -1, 1), ""),
         (lambda net, x: net.a(x).view(x.size(0), 2, -1, 8, 8)[:, 0:1].flatten(1, 2), ""),
+        (lambda net, x: torch.sigmoid_(F.tanhshrink(F.elu_(F.leaky_relu_(net.a(x)))).sin().nan_to_num()), ""),
+        (lambda net, x: torch.where(net.a(x).isnan(), 0.0, net.a(x).round(decimals=2).floor()), ""),
+        (lambda net, x: F.rrelu(torch.rsub(net.a(x), 1)).multiply(3).divide(2), ""),
+        (lambda net, x: torch.swapdims(torch.swapaxes(net.a(x), 1, 2), 1, 2), ""),
+        (lambda net, x: net.a(x).mean((2, 3), keepdim=True).broadcast_to(-1, -1, 8, 8), ""),
+        (lambda net, x: torch.concatenate([net.a(x), net.c(x)], axis=1), ""),
         (selected, "c"),
     ],
 )
@@ -636,6 +630,6 @@ def test_other_ways_to_write_it(combine: Callable[[Spelled, Tensor], Tensor], ti
 
 
 def test_len_in_a_forward_is_refused_with_what_to_write_instead():
-    model = Indexed(lambda x: x.view(len(x), 16, 8, 8))
+    model = Spelled(lambda net, x: net.a(x).view(len(x), 16, 8, 8))
     with pytest.raises(TraceError, match=r"'len' is not supported.* Take x\.size\(0\) in place of len\(x\)\."):
         pk.trace(model, torch.zeros(1, 3, 8, 8))

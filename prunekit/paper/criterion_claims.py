@@ -7,7 +7,7 @@ import pandas as pd
 from ..intervals import difference, wilson
 from ..ledger import Ledger
 from .judging import Claim, Part, Verdict, above
-from .reading import Count, Counts, Judged, better, by_seed, counts, mean, points, same_network, within
+from .reading import Count, Counts, Judged, better, by_seed, counts, mean, of_criterion, points, same_network, within
 from .sensitivity_claims import LAYERS, MARGIN, MARGIN_REASON, MORE_IMAGES, RATES
 
 L1, CRITERIA, ACTIVATIONS = "sensitivity-vgg16", "criteria-vgg16", "activations-vgg16"
@@ -19,11 +19,6 @@ DECIDED = (
     "not met; otherwise, or with nothing decided, unclear. Where hardly anything is lost nothing is decided, and such "
     "cells say nothing for either side."
 )
-
-
-def of_criterion(rows: pd.DataFrame, criterion: str) -> Counts:
-    """Counts by layer number and rate."""
-    return counts(rows[rows["criterion"] == criterion], "number", "rate")
 
 
 def draws(rows: pd.DataFrame) -> list[Counts]:

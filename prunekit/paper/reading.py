@@ -78,6 +78,11 @@ def counts(rows: pd.DataFrame, *columns: str) -> Counts:
     return dict(zip(keys, zip(map(int, rows["correct"]), map(int, rows["total"]), strict=True), strict=True))
 
 
+def of_criterion(rows: pd.DataFrame, criterion: str) -> Counts:
+    """The counts of a sweep's cuts by one criterion, by layer number and rate."""
+    return counts(rows[rows["criterion"] == criterion], "number", "rate")
+
+
 def baseline(rows: pd.DataFrame) -> Count:
     """(correct, total) of the unpruned network of a sweep."""
     if not len(rows) or rows["baseline_correct"].nunique() != 1 or rows["total"].nunique() != 1:

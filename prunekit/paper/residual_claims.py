@@ -9,7 +9,20 @@ import pandas as pd
 from ..intervals import difference
 from ..ledger import Ledger
 from .judging import Claim, Part, Verdict, below
-from .reading import Count, Counts, Judged, baseline, better, by_seed, counts, found, mean, points, verdict
+from .reading import (
+    Count,
+    Counts,
+    Judged,
+    baseline,
+    better,
+    by_seed,
+    counts,
+    found,
+    mean,
+    of_criterion,
+    points,
+    verdict,
+)
 from .sensitivity_claims import MARGIN, MARGIN_REASON, MORE_IMAGES, RATES
 from .shortcut_experiments import FIRST, FIRSTS, SECOND, SHORTCUTS
 
@@ -27,7 +40,7 @@ def first_convs(network: str) -> dict[int, int]:
 
 def cells_of(rows: pd.DataFrame, numbers: Mapping[int, int] | range) -> tuple[Count, Counts]:
     """The unpruned network's count, and those of each layer number at each rate; LookupError if one is missing."""
-    cells = counts(rows[rows["criterion"] == "l1"], "number", "rate")
+    cells = of_criterion(rows, "l1")
     return baseline(rows), {(n, rate): cells[n, rate] for n in numbers for rate in RATES}
 
 

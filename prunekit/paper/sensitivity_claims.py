@@ -9,7 +9,7 @@ import pandas as pd
 from ..intervals import difference
 from ..ledger import Ledger
 from .judging import Claim, Part, Verdict, above, below
-from .reading import Count, Counts, Judged, baseline, better, by_seed, counts, points
+from .reading import Count, Counts, Judged, baseline, better, by_seed, of_criterion, points
 
 SENSITIVITY, RANKING = "sensitivity-vgg16", "ranking-vgg16"
 LAYERS = range(1, 14)
@@ -33,14 +33,9 @@ def of_sweep(judge: Callable[[Count, Counts], Judged]) -> Callable[[Ledger], Ver
     """
 
     def of_seed(rows: pd.DataFrame) -> Judged:
-        return judge(baseline(rows), cuts(rows))
+        return judge(baseline(rows), of_criterion(rows, "l1"))
 
     return lambda ledger: by_seed(ledger, (SENSITIVITY,), of_seed)
-
-
-def cuts(rows: pd.DataFrame) -> Counts:
-    """The counts of a sweep's cuts by l1, by number of the conv and rate."""
-    return counts(rows[rows["criterion"] == "l1"], "number", "rate")
 
 
 def unharmed(before: Count, after: Count) -> Part:
@@ -63,7 +58,7 @@ def first_robust(before: Count, after: Counts) -> Judged:
 
 def second_hurt(ledger: Ledger) -> Verdict:
     def judge(rows: pd.DataFrame) -> Judged:
-        before, after = baseline(rows), cuts(rows)[2, 0.8]
+        before, after = baseline(rows), of_criterion(rows, "l1")[2, 0.8]
         cut = rows[(rows["number"] == 2) & np.isclose(rows["rate"], 0.8)].iloc[0]
         sentence = f"conv 2 cut from {cut['filters']} to {cut['kept']} loses {points(before, after):.2f} points"
         return [above(difference(before, after), MARGIN)], sentence
@@ -119,7 +114,7 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> tuple[float, flo
 
 def steep_is_robust(ledger: Ledger) -> Verdict:
     def judge(rows: pd.DataFrame, norms: pd.DataFrame) -> Judged:
-        after = cuts(rows)
+        after = of_criterion(rows, "l1")
         lost = [-sum(after[n, rate][0] for rate in RATES) for n in LAYERS]
         correlation, chance = rank_correlation(flatness(norms).tolist(), lost)
         sentence = f"rank correlation {correlation:+.2f}, by chance as large in {chance:.1%} of orders"
