@@ -147,7 +147,7 @@ class Painter(fx.Interpreter):
             return operation(*args, **kwargs)
         rule = rule_of(kind, name)
         if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule is combine):
-            named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
+            named: dict[str, Any] = {NUMPY.get(key, key): value for key, value in kwargs.items()}
             return rule(self.canvas, operation, name, *args, **named)
         for paint in here:
             self.canvas.freeze(paint, f"it passes through {name}, which prunekit does not know")
