@@ -130,7 +130,7 @@ class Painter(fx.Interpreter):
             self.canvas.freeze(paint, "it reaches the network's output")
         return args[0]
 
-    def paint(self, kind: Any, operation: Callable, name: str, args: tuple, kwargs: dict) -> Any:
+    def paint(self, kind: Any, operation: Callable, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Carry out one operation, known by its `kind`: a module's class, a function, or a method's name."""
         self.canvas.at = name
         here = paints((args, kwargs))
@@ -147,7 +147,7 @@ class Painter(fx.Interpreter):
             return operation(*args, **kwargs)
         rule = rule_of(kind, name)
         if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule is combine):
-            named: dict[str, Any] = {NUMPY.get(key, key): value for key, value in kwargs.items()}
+            named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
             return rule(self.canvas, operation, name, *args, **named)
         for paint in here:
             self.canvas.freeze(paint, f"it passes through {name}, which prunekit does not know")
