@@ -1,13 +1,15 @@
 """What is painted so far: the colors, the axes of a network's tensors that have them, and what else rules find out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from . import balance
+from .counting import Counted
 from .errors import TraceError
 from .paint import Colors, Paint, squeezed
 
@@ -31,8 +33,9 @@ class Canvas:
 
     `axes` are the dimensions of tensors that have colors, by tensor and dimension. `positions` says, for each weight,
     at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without
-    entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `at` names the
-    operation that is being carried out, `node` is its node in the graph.
+    entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says
+    which numbers depend on how many maps there are, `computed` which tensors are computed from lists of the network's
+    own. `at` names the operation that is being carried out, `node` is its node in the graph.
     """
 
     node: fx.Node
@@ -44,6 +47,8 @@ class Canvas:
         self.divisions: list[list[list[int]]] = []
         self.positions: dict[str, int] = {}
         self.widths: dict[str, tuple[int, ...]] = {}
+        self.counted = Counted()
+        self.computed: dict[int, tuple[Tensor, list[Tensor]]] = {}
         self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
         self.at = "it"
 
@@ -54,6 +59,12 @@ class Canvas:
     def several_nodes(self) -> bool:
         """Whether the current operation gets anything computed beside the tensor that it works on."""
         return len(self.node.all_input_nodes) > 1
+
+    def freeze_counted(self, name: str, nodes: Iterable[Any]) -> None:
+        """An operation computes with the values of `nodes`, which are no sizes to it or places."""
+        for node in nodes:
+            if isinstance(node, fx.Node):
+                self.colors.freeze(self.counted.colors(node), f"{name} computes with the number of its maps")
 
     def like(self, shapes: Any, name: str) -> Any:
         """Frozen paint in the shapes of an operation's result."""
@@ -101,6 +112,23 @@ class Canvas:
                 self.colors.unite(old, new)
         else:
             self.axes[name, dim] = Axis(name, dim, role, tuple(colors))
+
+    def compute(self, value: Any, inputs: Sequence[Any]) -> None:
+        """`value` is computed from `inputs` entry by entry. Where those are lists of entries of the network's own, as a
+        running variance is, it is one for which they stand."""
+        tensors = [x for x in (value, *inputs) if isinstance(x, Tensor) and x.numel() > 1]
+        own = [self.own(x) for x in tensors[1:]]
+        if all(own) and all(x.numel() == max(x.shape) == tensors[0].numel() for x in tensors):
+            self.computed[id(value)] = (value, [*chain(*own)])  # kept, or another could get its id
+
+    def own(self, tensor: Tensor) -> list[Tensor]:
+        """The network's own tensors that have an entry for each of `tensor`: itself, or what it is computed from."""
+        if id(tensor) in self.names:
+            return [tensor]
+        if id(tensor) in self.computed:
+            return self.computed[id(tensor)][1]
+        base = tensor._base
+        return self.own(base) if base is not None and base.numel() == tensor.numel() == max(base.shape) else []
 
     def apply(self, weight: Tensor, positions: int) -> None:
         """Each entry of `weight` is used at that many places of one input's maps; again at each call."""

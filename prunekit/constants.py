@@ -174,7 +174,9 @@ def pool(operation: Callable, x: Value, *args, **kwargs) -> Value:
     return Value(out, along_maps(x.varies, out.shape))
 
 
-def through(operation: Callable, x: Value, *args, **kwargs) -> Value:
+def through(operation: Callable, x: Any, *args, **kwargs) -> Any:
+    if not is_value(x):  # a constant that is made like a map
+        return operation(x, *only_numbers(args), **kwargs)
     return written(operation(x.numbers, *only_numbers(args), **kwargs), x.varies, x)
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .canvas import Canvas
@@ -88,6 +88,11 @@ def functional(
     """A reader that is called as a function, on weights of the network's own."""
     out = shapes_of(operation, args, kwargs)
     owned = all(isinstance(t, Tensor) and id(t) in canvas.names for t in (weight, bias) if t is not None)
+    if isinstance(x, Paint) and groups == x.colors.shape[1] and follows(canvas, "groups", 6):
+        if owned:  # a filter for each map, however many there are
+            return by_groups(canvas, name, x, weight, bias, groups, out.shape)
+        if bias is None and follows(canvas, "weight", 1) and bool((weight == weight[:1]).all()):
+            return Paint(along(canvas.per_channel(x), 1, out.shape))  # one kernel for all, such as a blur: pooling
     if not isinstance(x, Paint) or not owned or (groups > 1 and filters):
         for paint in (t for t in (x, weight, bias) if isinstance(t, Paint)):
             fixed = f"{name} has groups, and how many is written into the forward"
@@ -99,6 +104,13 @@ def functional(
         return by_groups(canvas, name, x, weight, bias, groups, out.shape)  # a conv with a forward of its own
     # A number of groups that is written into a forward stays, so each group loses the same maps.
     return by_index(canvas, name, x, weight, bias, groups, out.shape, axis, filters)
+
+
+def follows(canvas: Canvas, argument: str, place: int) -> bool:
+    """Whether an argument of the current operation is computed from how many maps there are."""
+    args = canvas.node.args
+    asked = canvas.node.kwargs.get(argument, args[place] if len(args) > place else None)
+    return isinstance(asked, fx.Node) and bool(canvas.counted.colors(asked))
 
 
 def by_index(
@@ -239,16 +251,14 @@ def parameter(canvas: Canvas, name: str, x: Paint, tensor: Tensor) -> Paint:
     wide = [d for d in range(before_tensor, len(shape)) if tensor.shape[d - before_tensor] > 1]
     spread = any(d < before or x.colors.shape[d - before] == 1 for d in wide)
     varying = [] if spread else [d for d in wide if varies(x.colors, d - before)]
-    own, axes = tensor, range(tensor.dim())
-    if tensor._base is not None and tensor._base.numel() == tensor.numel() == max(tensor._base.shape):
-        own = tensor._base  # a list of numbers in another shape, such as scale.reshape(1, -1, 1, 1)
-        axes = [own.shape.index(own.numel())] * tensor.dim()
+    own = canvas.own(tensor)
     if not spread and not varying:
         return Paint(x.colors.expand(shape))
-    if spread or len(varying) > 1 or id(own) not in canvas.names:
+    if spread or len(varying) > 1 or not own:
         canvas.freeze(x, f"{name} combines it with a tensor of the network's own")
         return canvas.like(torch.empty(shape, device="meta"), name)
     (d,) = varying
     colors = canvas.per_channel(x, d - before)
-    canvas.remember(own, axes[d - before_tensor], "carries", colors)
+    for one in own:  # a list of entries may be used in another shape, such as scale.reshape(1, -1, 1, 1)
+        canvas.remember(one, d - before_tensor if one is tensor else one.shape.index(one.numel()), "carries", colors)
     return Paint(along(colors, d, shape))

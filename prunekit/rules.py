@@ -4,11 +4,11 @@ A rule takes the canvas, the operation, its name, and the operation's own argume
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from . import layers, moves
@@ -18,14 +18,14 @@ from .layers import BATCH_NORMS, CONVS, TRANSPOSED, across, parameter
 from .paint import Paint, along, paints, shapes_of, squeezed, varies
 
 POOLS = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.LPPool1d, nn.LPPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
     nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d,
     nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d,
     nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d,
     nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
-    F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
+    F.max_pool1d, F.max_pool2d, F.max_pool3d, F.lp_pool1d, F.lp_pool2d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
     F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
     F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d, F.interpolate,
 )  # fmt: skip
@@ -73,7 +73,7 @@ def pool(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **k
 
 
 def through(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
-    """Elementwise: the paint goes through."""
+    """Elementwise: the paint goes through. A constant that is made like a map is still one."""
     return x
 
 
@@ -99,12 +99,22 @@ def combine(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any, /, *
     return paint
 
 
-def clamp(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *bounds, **kwargs) -> Paint:
-    """Between bounds that may be numbers or maps."""
-    for bound in (*bounds, *kwargs.values()):
-        if isinstance(bound, Paint | Tensor):
-            x = combine(canvas, operation, name, x, bound)
+def blend(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *others, **kwargs) -> Paint:
+    """Kept within bounds, or mixed with others: each a number or a map."""
+    for other in (*others, *kwargs.values()):
+        if isinstance(other, Paint | Tensor):
+            x = combine(canvas, operation, name, x, other)
     return x
+
+
+def matmul(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any) -> Paint:
+    """Sums of products, as in attention over pixels: what is summed over cannot go, the axes that are left can."""
+    a, b = (canvas.like(x, "a constant") if isinstance(x, Tensor) else x for x in (a, b))
+    if min(a.colors.dim(), b.colors.dim()) < 2 or varies(a.colors, -1) or varies(b.colors, -2):
+        for x in (a, b):
+            canvas.freeze(x, f"{name} mixes maps")
+        return canvas.like(shapes_of(operation, (a, b), {}), name)
+    return meet(canvas, name, Paint(a.colors[..., :1]), Paint(b.colors[..., :1, :]))
 
 
 def where(canvas: Canvas, operation: Callable, name: str, condition: Any, a: Any, b: Any) -> Any:
@@ -143,6 +153,10 @@ def meet(canvas: Canvas, name: str, a: Paint, b: Paint) -> Paint:
 
 def sizes(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Sizes are what they are."""
+    if name in ("numel", "nelement") or (name == "size" and not (args or kwargs)):
+        canvas.counted.shape(canvas.node, x)
+    elif name == "size":
+        canvas.counted.size(canvas.node, x, *args, **kwargs)
     return operation(x.colors, *args, **kwargs)
 
 
@@ -150,6 +164,8 @@ def attribute(canvas: Canvas, operation: Callable, name: str, x: Paint, which: s
     """`x.shape` and the like."""
     if isinstance(x, tuple):  # several results, by name
         return getattr(x, which, *default)
+    if which == "shape":
+        canvas.counted.shape(canvas.node, x)
     value = getattr(torch.empty(x.colors.shape, device="meta"), which, *default)
     return Paint(getattr(x.colors, which)) if isinstance(value, Tensor) else value  # as `x.data` and `x.mT` are
 
@@ -204,9 +220,11 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     pool: POOLS,
     through: (*ELEMENTWISE, torch.zeros_like, torch.ones_like, torch.full_like),
     combine: (*SUMS, *PRODUCTS, *PAIRS),
-    clamp: (
+    blend: (
         torch.clamp, torch.clip, torch.clamp_min, torch.clamp_max, "clamp", "clip", "clamp_min", "clamp_max",
+        torch.lerp, torch.addcmul, torch.addcdiv, "lerp", "addcmul", "addcdiv",
     ),
+    matmul: (torch.matmul, torch.bmm, operator.matmul, "matmul", "bmm"),
     where: (torch.where, torch.masked_fill, "masked_fill", "where"),
     assign: (operator.setitem,),
     glu: (nn.GLU, F.glu),
@@ -231,7 +249,9 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     moves.pixel_shuffle: (nn.PixelShuffle, F.pixel_shuffle),
     moves.pixel_unshuffle: (nn.PixelUnshuffle, F.pixel_unshuffle),
     moves.channel_shuffle: (nn.ChannelShuffle, F.channel_shuffle),
-    mean: (torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "amax", "amin"),
+    mean: (
+        torch.mean, torch.sum, torch.amax, torch.amin, torch.logsumexp, "mean", "sum", "amax", "amin", "logsumexp",
+    ),
     extreme: (torch.max, torch.min, "max", "min"),
     deviation: (torch.std, torch.var, "std", "var"),
     softmax: (
@@ -241,6 +261,7 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     attribute: (getattr,),
 }  # fmt: skip
 RULES: dict[Any, Callable] = {kind: rule for rule, kinds in KINDS.items() for kind in kinds}
+EITHER = (combine, matmul, through)  # whose first argument may be a constant
 AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
 
 
@@ -259,5 +280,12 @@ def rule_of(kind: Any, name: str) -> Callable | None:
     rule = RULES.get(kind) or RULES.get(f"{getattr(kind, '__module__', '')}.{name}")
     if rule is None and changes(kind):
         rule = RULES.get(kind[:-1])
-        return rule if rule in (through, combine, clamp, where) else None
+        return rule if rule in (through, combine, blend, where) else None
     return rule
+
+
+def values(rule: Callable | None, node: fx.Node) -> Sequence[Any]:
+    """What an operation computes with, of a node's inputs: all but what are sizes to it, or places."""
+    if rule in (None, through, combine, blend, where):
+        return node.all_input_nodes
+    return node.args[2:] if rule is assign else node.args[2:] if "new_full" in str(node.target) else ()

@@ -211,17 +211,21 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
             raise SurgeryError(
                 "The pruned network computes something else than the masked one, so nothing was cut. Either a size is "
                 "written into the forward as a number, or it computes with the number of its maps, as in "
-                "x / x.size(1), or the network's own output is not finite."
+                "x / int(x.size(1)), or the network's own output is not finite."
             )
 
 
 def outputs(model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Every floating-point tensor that the model returns; a forward that draws random numbers draws the same ones."""
+    """Every floating-point tensor that the model returns, or else all that it returns, such as the number of a class.
+
+    A forward that draws random numbers draws the same ones.
+    """
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             out = model(*(x.clone() for x in inputs))  # which a forward may change in place
-            return [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point()]
+            returned = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+            return [t for t in returned if t.is_floating_point()] or [t.double() for t in returned]
     except Exception as error:  # whatever a forward may raise
         raise SurgeryError(
             f"The pruned network does not run: {said(error)}. A size seems to be written into the forward; take it "

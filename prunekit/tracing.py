@@ -22,9 +22,10 @@ from .canvas import Canvas
 from .errors import TraceError, said
 from .graph import Graph
 from .modes import in_mode
+from .moves import reshape
 from .operations import operations, same_operations, untouched
 from .paint import Paint, paints, shapes_of
-from .rules import changes, combine, rule_of
+from .rules import EITHER, changes, combine, rule_of, through, values
 
 NUMPY = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names as well
 REMEDIES = {  # by what torch.fx says
@@ -112,7 +113,10 @@ class Painter(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         self.canvas.node = n
-        return super().run_node(n)
+        value = super().run_node(n)
+        if not paints(value):
+            self.canvas.counted.derive(n)
+        return value
 
     def call_module(self, target, args: tuple, kwargs: dict) -> Any:
         module = self.fetch_attr(str(target))
@@ -133,11 +137,14 @@ class Painter(fx.Interpreter):
     def paint(self, kind: Any, operation: Callable, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Carry out one operation, known by its `kind`: a module's class, a function, or a method's name."""
         self.canvas.at = name
-        here = paints((args, kwargs))
+        here, rule = paints((args, kwargs)), rule_of(kind, name)
         if not here:
             if changes(kind) and isinstance(args[0], Tensor):  # the network's own, such as a running mean
                 args = (args[0].clone(), *args[1:])
-            return operation(*args, **kwargs)
+            value = operation(*args, **kwargs)
+            if rule in (combine, through, reshape):
+                self.canvas.compute(value, (*args, *kwargs.values()))
+            return value
         if kwargs.get("out") is not None:
             raise TraceError(f"{name} writes into a tensor that is there, by out=: take what it returns instead.")
         for first in ("input", "tensors"):  # what torch calls the thing that an operation works on
@@ -145,8 +152,8 @@ class Painter(fx.Interpreter):
                 args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
         if isinstance(kind, type) and issubclass(kind, tuple):  # a named tuple, as some networks return
             return operation(*args, **kwargs)
-        rule = rule_of(kind, name)
-        if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule is combine):
+        self.canvas.freeze_counted(name, values(rule, self.canvas.node))
+        if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule in EITHER):
             named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
             return rule(self.canvas, operation, name, *args, **named)
         for paint in here:

@@ -8,6 +8,7 @@ two names and a conv written as a function need no care of their own.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ OUTPUT = ("the network's output", -1)
 TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 CONVS = (F.conv1d, F.conv2d, F.conv3d, *TRANSPOSED)
 NORMS = (F.batch_norm, F.instance_norm)
+PRODUCTS = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
 PARTS = (torch.chunk, torch.split, torch.tensor_split, Tensor.chunk, Tensor.split, Tensor.tensor_split)
 SHUFFLES = (F.channel_shuffle, torch.channel_shuffle, torch.native_channel_shuffle)
 SHAPES = (torch.reshape, Tensor.view, Tensor.reshape, Tensor.unflatten, torch.unflatten)
@@ -38,8 +40,9 @@ class Found:
     entries of norms and depthwise convs it passes, and OUTPUT. `counted` has who stays or goes together because an
     operation counts maps by groups: for each such operation and place in its groups, who is there. `parts` has, for
     each operation that cuts the maps into parts of equal size, all that it deals out. `spread` has the filters whose
-    single map is used for many. `around` says whether zero maps are padded on at both ends, as many at each, which ties
-    filters that the poison does not show. `readers` has the number of input channels of each weight that reads.
+    single map is used for many, or goes into all that a product of matrices gives. `around` says whether zero maps are
+    padded on at both ends, as many at each, which ties filters that the poison does not show. `readers` has the number
+    of input channels of each weight that reads.
     """
 
     places: dict[Place, set[Place]] = field(default_factory=dict)
@@ -175,6 +178,9 @@ class Poison(Watcher):
                 continue
             if x.shape[1] == 1 < out.shape[1] and x.isnan().any():
                 self.found.spread |= {giver for giver, _ in self.givers(x, 1)}
+        if func in PRODUCTS and out.dim() > 2 and out.shape[1] > 1:
+            reached = Counter(giver for giver, _ in self.givers(out, 1))
+            self.found.spread |= {giver for giver, maps in reached.items() if maps == out.shape[1]}
         x = args[0] if args else None
         self.found.around |= func is F.pad and len(args[1]) == 2 * x.dim() - 2 and min(args[1][-2:]) > 0
         if isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 1 and x.isnan().any():

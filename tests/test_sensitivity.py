@@ -460,7 +460,7 @@ def test_a_size_in_the_forward_is_not_swept():
 class CountsItsMaps(Viewed):
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.avg_pool2d(torch.relu(self.bn(self.a(x))), 4)
-        return self.fc((x / x.size(1)).view(x.size(0), -1))
+        return self.fc((x / int(x.size(1))).view(x.size(0), -1))
 
 
 def test_a_factor_that_depends_on_the_number_of_maps_is_not_swept():

@@ -24,6 +24,15 @@ class Between(Three):
         self.between = between
         self.register_buffer("order", torch.tensor([5, 3, 1, 4, 2, 0]))
         self.register_buffer("flag", torch.tensor(1.0))
+        self.one = conv(6, 1)
+        self.scale, self.shift = nn.Parameter(torch.rand(6)), nn.Parameter(torch.rand(6))
+        self.register_buffer("mean", torch.rand(6))
+        self.register_buffer("variance", torch.rand(6))
+        self.register_buffer("blur", torch.ones(6, 1, 3, 3) / 9)
+
+    def only(self, a: Tensor) -> Tensor:
+        """One map, from all of them: (images, 1, pixels)."""
+        return self.one(a).flatten(2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.answer(self.between(self, self.a(x)))
@@ -55,6 +64,21 @@ FOLLOWED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "an attribute": lambda m, a: a.data.mT,
     "a number of the network's own": lambda m, a: a * 2 if m.flag > 0.5 and m.flag.item() == 1 else a[:, :1],
     "random factors": lambda m, a: a * (torch.rand(len(X), 1, 1, 1, dtype=a.dtype) > -1),
+    "the number of pixels": lambda m, a: a.sum((2, 3), keepdim=True) / (a.shape[2] * a.size(3)) + a / a.shape[0],
+    "mixed": lambda m, a: torch.lerp(torch.addcmul(a, a, a.tanh()), a.relu(), 0.3),
+    "soft extremes": lambda m, a: a - a.logsumexp((2, 3), keepdim=True),
+    "pools of powers": lambda m, a: F.lp_pool2d(a.abs(), 2.0, 2),
+    "a constant of its kind": lambda m, a: a * torch.ones(1).to(a) + torch.zeros(1).type_as(a),
+    "attention over pixels": lambda m, a: (
+        a.flatten(2) @ torch.softmax(torch.bmm(m.only(a).transpose(1, 2), m.only(a)), 1)
+    ).view_as(a),
+    "a constant matrix of pixels": lambda m, a: torch.matmul(a, torch.ones(8, 8, dtype=a.dtype).tril()),
+    "a batch norm by hand": lambda m, a: (
+        a * (m.scale * (m.variance + 1e-5).rsqrt()).view(1, -1, 1, 1)
+        + (m.shift - m.mean * (m.scale * (m.variance + 1e-5).rsqrt())).reshape(-1, 1, 1)
+    ),
+    "a blur for each map": lambda m, a: F.conv2d(a, m.blur, stride=2, groups=a.shape[1]),
+    "one blur for all": lambda m, a: F.conv2d(a, m.blur[:1].expand(a.size(1), -1, -1, -1), None, 2, groups=a.size(1)),
     "spread": lambda m, a: a / (a.std((2, 3), keepdim=True) + a.var(dim=(2, 3), keepdim=True) + 1),
 }
 PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
@@ -72,6 +96,28 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
         lambda m, a: (z := a.new_zeros(a.shape), z.__setitem__(slice(None), a))[0],
         "it comes from new_zeros",
     ),
+    "divided by how many": (lambda m, a: a / a.size(1), "truediv computes with the number of its maps"),
+    "less how many": (lambda m, a: torch.relu(a - a.shape[1] // 2), "sub computes with the number of its maps"),
+    "no more than how many": (lambda m, a: a.clamp(max=a.size(dim=1)), "clamp computes with the number of its maps"),
+    "how many elements": (lambda m, a: a * a.numel() ** -0.5, "mul computes with the number of its maps"),
+    "how many, unpacked": (
+        lambda m, a: (lambda n, c, h, w: torch.where(a > c / h, a, 0))(*a.shape),
+        "gt computes with the number of its maps",
+    ),
+    "how many, as a tensor": (
+        lambda m, a: a + torch.arange(a.size(1), dtype=a.dtype).sum(),
+        "add computes with the number of its maps",
+    ),
+    "full of how many": (
+        lambda m, a: a + a.new_full((len(X), 1, 1, 1), a.size(1)),
+        "new_full computes with the number of its maps",
+    ),
+    "written with how many": (
+        lambda m, a: (a.__setitem__((slice(None), slice(None), 0), a.size(1)), a)[1],
+        "setitem computes with the number of its maps",
+    ),
+    "rolled by how many": (lambda m, a: torch.roll(a, a.size(1) // 2, 2), "roll computes with the number of its maps"),
+    "attention over maps": (lambda m, a: (a.flatten(2).mT @ a.flatten(2))[:, :6, :8].unsqueeze(3), "matmul mixes maps"),
     "all elements": (lambda m, a: a / torch.std(a, True) + a.max(), "mixes maps"),
     "not known": (lambda m, a: a.cumsum_(1), "it passes through cumsum_"),
 }
@@ -121,10 +167,10 @@ def test_refused(what: str):
         pk.trace(between(do), X)
 
 
-def test_the_number_of_maps_as_a_factor_is_refused_at_the_cut():
-    """Tracing cannot know what becomes of a number; the comparison with the masked network does."""
-    with pytest.raises(SurgeryError, match=r"computes with the number of its maps, as in x / x.size\(1\)"):
-        cut(between(lambda m, a: a / a.size(1)))
+def test_a_number_of_maps_out_of_sight_is_refused_at_the_cut():
+    """Tracing cannot know what becomes of Python's own numbers; the comparison with the masked network does."""
+    with pytest.raises(SurgeryError, match=r"computes with the number of its maps, as in x / int\(x.size\(1\)\)"):
+        cut(between(lambda m, a: a / int(a.size(1))))
 
 
 class Input(Three):
