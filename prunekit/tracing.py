@@ -36,6 +36,8 @@ REMEDIES = {  # by what torch.fx says
     "'len' is not supported": "Take x.size(0) in place of len(x).",
     "Proxy": "A new tensor can depend on sizes of others if they make it, as in x.new_zeros(...).",
 }
+REMEDIES["values of tensors"] = REMEDIES["control flow"]
+ELSE = "Move the part that cannot be followed into a module of its own, and trace the parts."
 
 
 def trace(model: nn.Module, *example: Tensor) -> Graph:
@@ -72,7 +74,7 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {said(error)}. "
-            + next((remedy for part, remedy in REMEDIES.items() if part in str(error)), " ".join(REMEDIES.values()))
+            + next((remedy for part, remedy in REMEDIES.items() if part in str(error)), ELSE)
         ) from error
     if same_operations(nodes, training):
         training = None

@@ -66,11 +66,13 @@ def named_are_sensitive(network: str, ledger: Ledger) -> Verdict:
         parts, sentences = [], []
         for number in NAMED[network]:
             others = sorted(over[n] for n in stages if stages[n] == stages[number] and n != number)
-            parts.append(better(others[len(others) // 2], over[number]))
-            place = order.index(number) + 1
-            sentences.append(f"layer {number} loses {points(base, over[number]):.2f} points, place {place}")
-        middle = over[order[len(order) // 2]]
-        return parts, f"{', '.join(sentences)} of {len(order)}; the middle one {points(base, middle):.2f}"
+            middle, place = others[len(others) // 2], order.index(number) + 1
+            parts.append(better(middle, over[number]))
+            sentences.append(
+                f"layer {number} loses {points(base, over[number]):.2f} points (place {place} of {len(order)}), the "
+                f"middle one of its stage {points(base, middle):.2f}"
+            )
+        return parts, ", ".join(sentences)
 
     return by_seed(ledger, (f"sensitivity-{network}",), judge, network)
 
