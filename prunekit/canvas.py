@@ -1,7 +1,7 @@
 """What is painted so far: the colors, the axes of a network's tensors that have them, and what else rules find out."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -34,8 +34,9 @@ class Canvas:
     `axes` are the dimensions of tensors that have colors, by tensor and dimension. `positions` says, for each weight,
     at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without
     entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says
-    which numbers depend on how many maps there are, `computed` which tensors are computed from lists of the network's
-    own. `at` names the operation that is being carried out, `node` is its node in the graph.
+    what depends on how many maps there are, or on tensors of the network's; `computed` has tensors that are computed
+    from lists of these entry by entry, `held` the names of those that are used as a whole. `at` names the operation
+    that is being carried out, `node` is its node in the graph.
     """
 
     node: fx.Node
@@ -49,6 +50,7 @@ class Canvas:
         self.widths: dict[str, tuple[int, ...]] = {}
         self.counted = Counted()
         self.computed: dict[int, tuple[Tensor, list[Tensor]]] = {}
+        self.held: set[str] = set()
         self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
         self.at = "it"
 
@@ -60,11 +62,12 @@ class Canvas:
         """Whether the current operation gets anything computed beside the tensor that it works on."""
         return len(self.node.all_input_nodes) > 1
 
-    def freeze_counted(self, name: str, nodes: Iterable[Any]) -> None:
-        """An operation computes with the values of `nodes`, which are no sizes to it or places."""
-        for node in nodes:
-            if isinstance(node, fx.Node):
-                self.colors.freeze(self.counted.colors(node), f"{name} computes with the number of its maps")
+    def freeze_counted(self, name: str, values: Mapping[fx.Node, Any]) -> None:
+        """An operation computes with the `values` of nodes, which are no sizes to it or places."""
+        for node, value in values.items():
+            self.colors.freeze(self.counted.colors(node), f"{name} computes with the number of its maps")
+            if not (isinstance(value, Tensor) and self.own(value)):
+                self.held |= self.counted.names(node)
 
     def like(self, shapes: Any, name: str) -> Any:
         """Frozen paint in the shapes of an operation's result."""
@@ -108,15 +111,19 @@ class Canvas:
                 "an input of this network?"
             )
         if (name, dim) in self.axes:
+            if role == "reads":  # a linear layer's weights, which the forward has looked at before
+                self.axes[name, dim] = replace(self.axes[name, dim], role=role)
             for old, new in zip(self.axes[name, dim].colors, colors, strict=True):
                 self.colors.unite(old, new)
         else:
             self.axes[name, dim] = Axis(name, dim, role, tuple(colors))
 
-    def compute(self, value: Any, inputs: Sequence[Any]) -> None:
+    def compute(self, value: Any, inputs: Mapping[fx.Node, Any]) -> None:
         """`value` is computed from `inputs` entry by entry. Where those are lists of entries of the network's own, as a
-        running variance is, it is one for which they stand."""
-        tensors = [x for x in (value, *inputs) if isinstance(x, Tensor) and x.numel() > 1]
+        running variance is, it is one for which they stand; but not as in s / s.sum()."""
+        if any(self.counted.names(n) and not (isinstance(x, Tensor) and self.own(x)) for n, x in inputs.items()):
+            return
+        tensors = [x for x in (value, *inputs.values()) if isinstance(x, Tensor) and x.numel() > 1]
         own = [self.own(x) for x in tensors[1:]]
         if all(own) and all(x.numel() == max(x.shape) == tensors[0].numel() for x in tensors):
             self.computed[id(value)] = (value, [*chain(*own)])  # kept, or another could get its id
@@ -128,7 +135,10 @@ class Canvas:
         if id(tensor) in self.computed:
             return self.computed[id(tensor)][1]
         base = tensor._base
-        return self.own(base) if base is not None and base.numel() == tensor.numel() == max(base.shape) else []
+        if base is None or not tensor.numel() == base.numel() == max(tensor.shape) == max(base.shape):
+            return []
+        steps = {x.stride(x.shape.index(x.numel())) for x in (tensor, base)}
+        return self.own(base) if len(steps) == 1 and tensor.storage_offset() == base.storage_offset() else []
 
     def apply(self, weight: Tensor, positions: int) -> None:
         """Each entry of `weight` is used at that many places of one input's maps; again at each call."""
@@ -142,6 +152,9 @@ class Canvas:
 
     def settle(self) -> None:
         """Draw the last consequences: parts of one size stay so, and what would leave nothing cannot go."""
+        for axis in self.axes.values():
+            if axis.tensor in self.held:
+                self.colors.freeze(axis.colors, f"the forward computes with all entries of {axis.tensor!r} at once")
         balance.settle(self.colors, self.divisions, "what it is divided into has to stay of one size")
         for axis in self.axes.values():
             if axis.role != "gives":

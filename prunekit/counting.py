@@ -1,4 +1,4 @@
-"""Numbers that a forward takes from how many maps there are: a cut changes them, and what is computed with them."""
+"""What a forward computes beside its maps: from how many there are, or from tensors that are cut along with them."""
 
 import operator
 from typing import Any
@@ -7,14 +7,15 @@ from torch import fx
 
 from .paint import Paint, squeezed, varies
 
-NOTHING: frozenset[int] = frozenset()
+NOTHING: frozenset[int | str] = frozenset()
 
 
 class Counted:
-    """For each node whose value is no paint, the colors of the maps whose number it depends on; by axis for a shape."""
+    """For each node whose value is no paint, what it depends on: the colors of maps that it counts, and the names of
+    the network's tensors; for a shape, by axis."""
 
     def __init__(self) -> None:
-        self.by_node: dict[fx.Node, Any] = {}
+        self.by_node: dict[fx.Node, Any] = {}  # sets of colors and names
 
     def shape(self, node: fx.Node, x: Paint) -> None:
         """`node` asks for the shape of `x`."""
@@ -26,15 +27,25 @@ class Counted:
         self.shape(node, x)
         self.by_node[node] = self.by_node[node][dim]
 
-    def derive(self, node: fx.Node) -> None:
-        """The value of `node` is computed from no paint: it depends on what its inputs depend on."""
-        first = self.by_node.get(node.all_input_nodes[0]) if node.all_input_nodes else None
-        if node.target is operator.getitem and isinstance(first, tuple):
-            self.by_node.setdefault(node, operator.getitem(first, node.args[1]))  # type: ignore[index, arg-type]
+    def derive(self, node: fx.Node, name: str | None) -> None:
+        """The value of `node` is computed from no paint: it depends on what its inputs depend on, or is the tensor
+        `name`."""
+        inputs = node.all_input_nodes
+        if node.target is operator.getitem and len(inputs) == 1 and isinstance(self.by_node.get(inputs[0]), tuple):
+            found = operator.getitem(self.by_node[inputs[0]], node.args[1])  # type: ignore[arg-type]
         else:
-            self.by_node.setdefault(node, NOTHING.union(*map(self.colors, node.all_input_nodes)))
+            found = NOTHING.union(*map(self.of, inputs), [] if name is None else [name])
+        self.by_node.setdefault(node, found)
 
-    def colors(self, node: fx.Node) -> frozenset[int]:
-        """The colors of all maps whose number the value of `node` depends on."""
+    def of(self, node: fx.Node) -> frozenset[int | str]:
+        """All that the value of `node` depends on."""
         found = self.by_node.get(node, NOTHING)
         return NOTHING.union(*found) if isinstance(found, tuple) else found
+
+    def colors(self, node: fx.Node) -> set[int]:
+        """The colors of all maps whose number the value of `node` depends on."""
+        return {one for one in self.of(node) if isinstance(one, int)}
+
+    def names(self, node: fx.Node) -> set[str]:
+        """The names of the network's tensors that the value of `node` depends on."""
+        return {one for one in self.of(node) if isinstance(one, str)}

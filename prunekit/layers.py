@@ -91,9 +91,11 @@ def functional(
     if isinstance(x, Paint) and groups == x.colors.shape[1] and follows(canvas, "groups", 6):
         if owned:  # a filter for each map, however many there are
             return by_groups(canvas, name, x, weight, bias, groups, out.shape)
-        if bias is None and follows(canvas, "weight", 1) and bool((weight == weight[:1]).all()):
-            return Paint(along(canvas.per_channel(x), 1, out.shape))  # one kernel for all, such as a blur: pooling
+        if bias is None and repeated(canvas, weight):  # one kernel for all, such as a blur: pooling
+            colors = [color for color in canvas.per_channel(x) for _ in range(out.shape[1] // groups)]
+            return Paint(along(colors, 1, out.shape))
     if not isinstance(x, Paint) or not owned or (groups > 1 and filters):
+        canvas.freeze_counted(name, dict.fromkeys(canvas.node.all_input_nodes))
         for paint in (t for t in (x, weight, bias) if isinstance(t, Paint)):
             fixed = f"{name} has groups, and how many is written into the forward"
             canvas.freeze(paint, fixed if owned else f"{name} works with a weight that is computed, not a parameter")
@@ -106,11 +108,26 @@ def functional(
     return by_index(canvas, name, x, weight, bias, groups, out.shape, axis, filters)
 
 
+def asked(canvas: Canvas, argument: str, place: int) -> Any:
+    """An argument of the current operation, as a node or as it is written."""
+    args = canvas.node.args
+    return canvas.node.kwargs.get(argument, args[place] if len(args) > place else None)
+
+
 def follows(canvas: Canvas, argument: str, place: int) -> bool:
     """Whether an argument of the current operation is computed from how many maps there are."""
-    args = canvas.node.args
-    asked = canvas.node.kwargs.get(argument, args[place] if len(args) > place else None)
-    return isinstance(asked, fx.Node) and bool(canvas.counted.colors(asked))
+    node = asked(canvas, argument, place)
+    return isinstance(node, fx.Node) and bool(canvas.counted.colors(node))
+
+
+def repeated(canvas: Canvas, weight: Any) -> bool:
+    """Whether the current operation's `weight` is one kernel, as often as there are maps."""
+    node = asked(canvas, "weight", 1)
+    while isinstance(node, fx.Node) and node.target in ("to", "type_as", "contiguous"):
+        node = node.args[0]
+    if not (isinstance(node, fx.Node) and canvas.counted.colors(node) and node.target in ("expand", "repeat")):
+        return False
+    return not canvas.counted.colors(node.args[0]) and bool((weight == weight[:1]).all())
 
 
 def by_index(
@@ -253,6 +270,7 @@ def parameter(canvas: Canvas, name: str, x: Paint, tensor: Tensor) -> Paint:
     varying = [] if spread else [d for d in wide if varies(x.colors, d - before)]
     own = canvas.own(tensor)
     if not spread and not varying:
+        canvas.held.update(canvas.names[id(one)] for one in own)
         return Paint(x.colors.expand(shape))
     if spread or len(varying) > 1 or not own:
         canvas.freeze(x, f"{name} combines it with a tensor of the network's own")

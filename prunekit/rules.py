@@ -4,7 +4,7 @@ A rule takes the canvas, the operation, its name, and the operation's own argume
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -261,6 +261,10 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     attribute: (getattr,),
 }  # fmt: skip
 RULES: dict[Any, Callable] = {kind: rule for rule, kinds in KINDS.items() for kind in kinds}
+COMPUTING = (  # with all that they get, but None: what is not known
+    None, through, combine, blend, where, extreme, mean, deviation, pool, softmax, matmul, layers.functional_batch_norm,
+    layers.layer_norm, layers.prelu,
+)  # fmt: skip
 EITHER = (combine, matmul, through)  # whose first argument may be a constant
 AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
 
@@ -284,8 +288,10 @@ def rule_of(kind: Any, name: str) -> Callable | None:
     return rule
 
 
-def values(rule: Callable | None, node: fx.Node) -> Sequence[Any]:
+def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
     """What an operation computes with, of a node's inputs: all but what are sizes to it, or places."""
-    if rule in (None, through, combine, blend, where):
+    if rule in COMPUTING:
         return node.all_input_nodes
-    return node.args[2:] if rule is assign else node.args[2:] if "new_full" in str(node.target) else ()
+    place = 2 if rule is assign or node.target == "new_full" else 3 if rule is moves.pad else len(node.args)
+    found = (*node.args[place:], *(node.kwargs.get(name) for name in ("fill_value", "value")))
+    return [n for n in found if isinstance(n, fx.Node)]

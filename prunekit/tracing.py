@@ -12,6 +12,7 @@ own, an integer; its feature map is painted with it, and the paint flows on thro
 What is left is a set of colors, each with the slices of tensors that have to be cut out along with it.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,7 +118,7 @@ class Painter(fx.Interpreter):
         self.canvas.node = n
         value = super().run_node(n)
         if not paints(value):
-            self.canvas.counted.derive(n)
+            self.canvas.counted.derive(n, self.canvas.names.get(id(value)))
         return value
 
     def call_module(self, target, args: tuple, kwargs: dict) -> Any:
@@ -140,12 +141,15 @@ class Painter(fx.Interpreter):
         """Carry out one operation, known by its `kind`: a module's class, a function, or a method's name."""
         self.canvas.at = name
         here, rule = paints((args, kwargs)), rule_of(kind, name)
+        inputs = {n: self.env[n] for n in self.canvas.node.all_input_nodes}
         if not here:
             if changes(kind) and isinstance(args[0], Tensor):  # the network's own, such as a running mean
+                if kind is operator.setitem or id(args[0]) not in self.canvas.names:
+                    self.canvas.held.update(self.canvas.names[id(one)] for one in self.canvas.own(args[0]))
                 args = (args[0].clone(), *args[1:])
             value = operation(*args, **kwargs)
             if rule in (combine, through, reshape):
-                self.canvas.compute(value, (*args, *kwargs.values()))
+                self.canvas.compute(value, inputs)
             return value
         if kwargs.get("out") is not None:
             raise TraceError(f"{name} writes into a tensor that is there, by out=: take what it returns instead.")
@@ -154,7 +158,8 @@ class Painter(fx.Interpreter):
                 args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
         if isinstance(kind, type) and issubclass(kind, tuple):  # a named tuple, as some networks return
             return operation(*args, **kwargs)
-        self.canvas.freeze_counted(name, values(rule, self.canvas.node))
+        if rule is not through or (args and isinstance(args[0], Paint)):  # what is made like a map is counted later
+            self.canvas.freeze_counted(name, {n: inputs[n] for n in values(rule, self.canvas.node)})
         if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule in EITHER):
             named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
             return rule(self.canvas, operation, name, *args, **named)

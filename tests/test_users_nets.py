@@ -78,6 +78,12 @@ FOLLOWED: dict[str, Callable[[Any, Tensor], Tensor]] = {
         + (m.shift - m.mean * (m.scale * (m.variance + 1e-5).rsqrt())).reshape(-1, 1, 1)
     ),
     "a blur for each map": lambda m, a: F.conv2d(a, m.blur, stride=2, groups=a.shape[1]),
+    "two filters for each map": lambda m, a: (
+        F.conv2d(a, m.blur[:1].repeat(2 * a.size(1), 1, 1, 1).to(a), groups=a.shape[1])[:, ::1]
+        .view(len(X), a.size(1), 2, -1, 6)
+        .sum(2)
+    ),
+    "an axis that is computed": lambda m, a: a.view(*a.shape[: a.dim() - 2], -1).view(*a.shape),
     "one blur for all": lambda m, a: F.conv2d(a, m.blur[:1].expand(a.size(1), -1, -1, -1), None, 2, groups=a.size(1)),
     "spread": lambda m, a: a / (a.std((2, 3), keepdim=True) + a.var(dim=(2, 3), keepdim=True) + 1),
 }
@@ -115,6 +121,42 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     "written with how many": (
         lambda m, a: (a.__setitem__((slice(None), slice(None), 0), a.size(1)), a)[1],
         "setitem computes with the number of its maps",
+    ),
+    "the extreme of how many": (
+        lambda m, a: torch.min(a, torch.ones(1, dtype=a.dtype) * a.size(1)),
+        "min computes with the number of its maps",
+    ),
+    "filled by name": (
+        lambda m, a: torch.minimum(a, a.new_full((1, 1, 1, 1), fill_value=60.0 * a.size(1))),
+        "new_full computes with the number of its maps",
+    ),
+    "padded with how many": (
+        lambda m, a: F.max_pool2d(F.pad(a, (1, 1, 1, 1), value=-10 * a.size(1)), 3),
+        "pad computes with the number of its maps",
+    ),
+    "a kernel of how many": (
+        lambda m, a: F.conv2d(a, m.blur[:1].repeat(a.size(1), 1, 1, 1) * a.size(1), groups=a.size(1)),
+        "conv2d computes with the number of its maps",
+    ),
+    "a share of all entries": (
+        lambda m, a: torch.minimum(a, (60 * m.scale / m.scale.sum()).view(1, -1, 1, 1)),
+        "minimum combines it with a tensor of the network's own",
+    ),
+    "entries and their sum": (
+        lambda m, a: torch.minimum(a * m.scale.view(-1, 1, 1), 20 * m.scale.sum()),
+        "computes with all entries of 'scale' at once",
+    ),
+    "how many weights": (
+        lambda m, a: a.clamp(max=10 * m.a.weight.size(0)),
+        "computes with all entries of 'a.weight' at once",
+    ),
+    "an entry written over": (
+        lambda m, a: a * (lambda t: (t.__setitem__(0, 0.5), t)[1])(m.scale + 1).view(-1, 1, 1),
+        "computes with all entries of 'scale' at once",
+    ),
+    "an entry for all": (
+        lambda m, a: a * m.scale[:1].expand(6).view(-1, 1, 1) * m.scale.view(-1, 1, 1),
+        "mul combines it with a tensor of the network's own",
     ),
     "rolled by how many": (lambda m, a: torch.roll(a, a.size(1) // 2, 2), "roll computes with the number of its maps"),
     "attention over maps": (lambda m, a: (a.flatten(2).mT @ a.flatten(2))[:, :6, :8].unsqueeze(3), "matmul mixes maps"),
