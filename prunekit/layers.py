@@ -127,7 +127,8 @@ def repeated(canvas: Canvas, weight: Any) -> bool:
         node = node.args[0]
     if not (isinstance(node, fx.Node) and canvas.counted.colors(node) and node.target in ("expand", "repeat")):
         return False
-    return not canvas.counted.colors(node.args[0]) and bool((weight == weight[:1]).all())
+    kernel: Any = node.args[0]
+    return not canvas.counted.colors(kernel) and bool((weight == weight[:1]).all())
 
 
 def by_index(
