@@ -17,14 +17,15 @@ class Counted:
     def __init__(self) -> None:
         self.by_node: dict[fx.Node, Any] = {}  # sets of colors and names
 
-    def shape(self, node: fx.Node, x: Paint) -> None:
-        """`node` asks for the shape of `x`."""
+    def shape(self, node: fx.Node, x: Paint, sizes: set[int]) -> None:
+        """`node` asks for the shape of `x`; any axis may depend on how many there are of the colors `sizes`."""
         here = frozenset(squeezed(x.colors).flatten().tolist())
-        self.by_node[node] = tuple(here if varies(x.colors, d) else NOTHING for d in range(x.colors.dim()))
+        more = frozenset(sizes)
+        self.by_node[node] = tuple(here | more if varies(x.colors, d) else more for d in range(x.colors.dim()))
 
-    def size(self, node: fx.Node, x: Paint, dim: int) -> None:
+    def size(self, node: fx.Node, x: Paint, sizes: set[int], dim: int) -> None:
         """`node` asks for the size of `x` along one axis."""
-        self.shape(node, x)
+        self.shape(node, x, sizes)
         self.by_node[node] = self.by_node[node][dim]
 
     def derive(self, node: fx.Node, name: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from .canvas import Canvas
 from .errors import TraceError
@@ -83,7 +84,21 @@ def channel_shuffle(canvas: Canvas, operation: Any, name: str, x: Paint, groups:
 
 def move(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Permutations, repetitions, and axes of size one."""
-    return Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
+    out = Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
+    if name in ("repeat", "tile"):
+        for d, times in enumerate(reversed(list(asked_sizes(canvas.node, operation, 0).values())), start=1):
+            if d <= x.colors.dim() and x.colors.shape[-d] > 1:
+                placed_by_counts(canvas, name, out, out.colors.dim() - d, times)
+    return out
+
+
+def placed_by_counts(canvas: Canvas, name: str, x: Paint, dim: int, asked: Any) -> None:
+    """What is `asked` for along an axis of `x` that is none of maps: if it depends on how many maps there are, they
+    stay."""
+    nodes: dict[fx.Node, Any] = {}
+    map_arg(asked, lambda node: nodes.setdefault(node))
+    if nodes and not varies(x.colors, dim):
+        canvas.freeze_counted(name, nodes)
 
 
 def cat(canvas: Canvas, operation: Callable, name: str, xs: Sequence, /, *args, **kwargs) -> Paint:
@@ -128,6 +143,10 @@ def index(canvas: Canvas, operation: Callable, name: str, x: Any, where: Any) ->
         raise TraceError(f"{name} picks elements by their values, and how many is not known: use torch.where instead.")
     colors = operation(x.colors, where)
     whole = where if isinstance(where, tuple) else (where,)
+    if canvas.node.target in (operator.getitem, operator.setitem):
+        asked: Any = canvas.node.args[1]
+        for d, s in placed(asked if isinstance(asked, tuple) else (asked,), x.colors.dim()):
+            placed_by_counts(canvas, name, x, d, s)
     picks = [s for s in whole if isinstance(s, list | Tensor)]
     if picks and not all(isinstance(s, slice | int | list) or getattr(s, "ndim", 0) == 1 for s in whole):
         fixed(canvas, name, x)  # or all of them, in a fixed order
@@ -161,6 +180,7 @@ def placed(where: Sequence[Any], axes: int) -> list[tuple[int, Any]]:
 
 def narrow(canvas: Canvas, operation: Callable, name: str, x: Paint, dim: int, start: int, length: int) -> Any:
     """`x[start:start + length]` along an axis."""
+    placed_by_counts(canvas, name, x, dim, (canvas.node.args[2:], canvas.node.kwargs))
     where = (slice(None),) * (dim % x.colors.dim()) + (slice(start, start + length),)
     return index(canvas, operator.getitem, name, x, where)
 
@@ -204,6 +224,8 @@ def pad(
     out = shapes_of(operation, (x, pad), {})
     spatial = max(0, x.colors.dim() - 2) * 2
     if any(pad[:spatial]):  # pixels around a map
+        asked: Any = canvas.node.kwargs.get("pad", canvas.node.args[1:2])
+        placed_by_counts(canvas, name, x, 0, asked[0][:spatial] if asked and isinstance(asked[0], tuple) else asked)
         x = Paint(along(canvas.per_channel(x), 1, (*x.colors.shape[:2], *out.shape[2:])))
     for i in range(spatial, len(pad), 2):
         if pad[i] or pad[i + 1]:

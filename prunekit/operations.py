@@ -4,7 +4,8 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,8 +13,23 @@ from torch.fx import proxy
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
+from .layers import BATCH_NORMS, READERS
 from .paint import shapes_of, without_content
-from .rules import AUGMENTED
+from .rules import AUGMENTED, numbers
+
+FACTORIES = ("zeros", "ones", "full", "empty", "rand", "randn")  # of torch, which fx does not see
+COUNTS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups")
+
+
+class Written(NamedTuple):
+    """A forward as it is written down: its operations, whether it `asked` in which mode it is, and what it turned into
+    numbers of Python's, or went one way or another by: the names of nodes (`decided`), and whether it asked a layer how
+    many maps that has (`counts`)."""
+
+    nodes: fx.Graph
+    asked: bool
+    decided: frozenset[str]
+    counts: bool
 
 
 class Followed(fx.Proxy):
@@ -33,12 +49,14 @@ class Followed(fx.Proxy):
 
     def __index__(self) -> int:
         value = self.tracer.measured(self)
+        self.tracer.decided.add(self.node.name)
         if not isinstance(value, int):
             raise TypeError("A number that comes from the values of tensors decides how the forward goes on.")
         return value
 
     def __int__(self) -> int:
         value = self.tracer.measured(self)
+        self.tracer.decided.add(self.node.name)
         return int(value) if isinstance(value, float) else self.__index__()
 
     def __len__(self) -> int:
@@ -62,13 +80,14 @@ for _operation in AUGMENTED:
 class Tracer(fx.Tracer):
     """Follows a forward as torch.fx does, but knows the sizes of one example, and notices what depends on the mode.
 
-    A forward may branch on sizes (`if x.shape[-1] % 2`): it is followed as it runs for an input of these sizes. `asked`
-    says whether it asked in which mode it is: only then the other mode can be another network.
+    A forward may branch on sizes (`if x.shape[-1] % 2`): it is followed as it runs for an input of these sizes. For
+    `asked`, `decided` and `counts` see `Written`: only if it asked, the other mode can be another network.
     """
 
     def __init__(self, inputs: Sequence[Tensor]):
         super().__init__()
-        self.inputs, self.asked = inputs, False
+        self.inputs, self.asked, self.counts = inputs, False, False
+        self.decided: set[str] = set()
         self.known: dict[fx.Node, Any] = {}
         self.measuring = False  # while it is, calls are carried out, not written down
 
@@ -88,6 +107,7 @@ class Tracer(fx.Tracer):
         self.asked |= attr == "training"
         if self.measuring:
             return attr_val
+        self.counts |= attr in COUNTS
         self.proxy_buffer_attributes = isinstance(attr_val, Tensor) and attr_val.is_floating_point()
         if isinstance(attr_val, Tensor) and not attr_val.is_floating_point():
             return attr_val.clone()  # a counter, say, that the forward may count on, or an index to look things up by
@@ -96,8 +116,15 @@ class Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         return forward(*args, **kwargs) if self.measuring else super().call_module(m, forward, args, kwargs)
 
+    def made(self, factory: Callable, *args: Any, **kwargs: Any) -> Any:
+        """A new tensor, written down if its size comes from what is followed."""
+        if any(isinstance(leaf, fx.Proxy) for leaf in tree_leaves((args, kwargs))):
+            return self.create_proxy("call_function", factory, args, kwargs)
+        return factory(*args, **kwargs)
+
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.measured(obj)
+        self.decided.add(obj.node.name)
         known = isinstance(value, bool | int | float) or (isinstance(value, Tensor) and not value.is_meta)
         return bool(value) if known else super().to_bool(obj)
 
@@ -146,32 +173,40 @@ class Tracer(fx.Tracer):
         return operation(*args, **kwargs) if real else shapes_of(operation, args, kwargs)
 
 
-def operations(model: nn.Module, inputs: Sequence[Tensor], training: bool) -> tuple[fx.Graph, bool]:
-    """The torch.fx graph of `model` in train or eval mode, and whether the forward asked for the mode.
+def operations(model: nn.Module, inputs: Sequence[Tensor], training: bool) -> Written:
+    """The forward of `model` in train or eval mode, written down.
 
     Of `inputs` only the sizes count. Tensors that the forward makes are kept in the graph; fx would put them in the
     model.
     """
     tracer = Tracer(inputs)
-    with untouched(model):
+    factories: dict[str, Any] = {name: partial(tracer.made, getattr(torch, name)) for name in FACTORIES}
+    with untouched(model), mock.patch.multiple(torch, **factories):
         for module in model.modules():  # torch looks for attributes among the buffers last, and fx watches it there
+            watched: Any = {"training": training}
             del module.training
-            module._buffers["training"] = training  # type: ignore[assignment]
-        try:
-            nodes = tracer.trace(model)
-        finally:
-            for module in model.modules():
-                del module._buffers["training"]
+            if isinstance(module, (*READERS, *BATCH_NORMS, nn.GroupNorm)):
+                watched |= {name: module.__dict__.pop(name) for name in COUNTS if name in module.__dict__}
+            module._buffers.update(watched)
+        nodes = tracer.trace(model)
+        for module in model.modules():
+            for name in ("training", *COUNTS):
+                module._buffers.pop(name, None)
         for node in nodes.nodes:
             if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
                 node.op, node.target = "call_function", partial(torch.clone, getattr(model, node.target))
-    return nodes, tracer.asked
+    return Written(nodes, tracer.asked, frozenset(tracer.decided), tracer.counts)
 
 
 def same_operations(a: fx.Graph, b: fx.Graph) -> bool:
     """Whether two graphs of a network differ at most in numbers, such as a probability of dropout."""
     lists = [[(n.op, n.target if n.op != "call_function" else str(n.target), n.name) for n in g.nodes] for g in (a, b)]
     return lists[0] == lists[1]
+
+
+def same_numbers(a: fx.Graph, b: fx.Graph, model: nn.Module) -> bool:
+    """Whether two graphs of the same operations compute with the same numbers; sizes may differ."""
+    return all(numbers(one, model) == numbers(other, model) for one, other in zip(a.nodes, b.nodes, strict=True))
 
 
 @contextmanager

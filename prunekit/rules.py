@@ -5,10 +5,12 @@ A rule takes the canvas, the operation, its name, and the operation's own argume
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
 from torch.nn import functional as F
 
 from . import layers, moves
@@ -83,9 +85,16 @@ def glu(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int = -1) -> P
     return meet(canvas, name, Paint(a), Paint(b))
 
 
-def fill(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+def fill(canvas: Canvas, operation: Callable, name: str, *args, **kwargs) -> Paint:
     """A new tensor of constants, as large as it is said to be."""
-    return canvas.like(shapes_of(operation, (x, *args), kwargs), name)
+    color = canvas.pinned(f"it comes from {name}")
+    canvas.sized[color] = set().union(*map(canvas.counted.colors, canvas.node.all_input_nodes))
+    return Paint(torch.tensor(color).expand(shapes_of(operation, args, kwargs).shape))
+
+
+def spread(canvas: Canvas, operation: Callable, name: str, x: Any, /, *args, **kwargs) -> Paint:
+    """In the shape of another tensor; entries of the network's own belong to that one's maps."""
+    return (moves.move if isinstance(x, Paint) else combine)(canvas, operation, name, x, *args, **kwargs)
 
 
 def combine(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any, /, *args, **kwargs) -> Paint:
@@ -110,6 +119,8 @@ def blend(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *others, 
 def matmul(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any) -> Paint:
     """Sums of products, as in attention over pixels: what is summed over cannot go, the axes that are left can."""
     a, b = (canvas.like(x, "a constant") if isinstance(x, Tensor) else x for x in (a, b))
+    for x in (a, b):
+        canvas.freeze_sized(name, x)
     if min(a.colors.dim(), b.colors.dim()) < 2 or varies(a.colors, -1) or varies(b.colors, -2):
         for x in (a, b):
             canvas.freeze(x, f"{name} mixes maps")
@@ -154,9 +165,9 @@ def meet(canvas: Canvas, name: str, a: Paint, b: Paint) -> Paint:
 def sizes(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Sizes are what they are."""
     if name in ("numel", "nelement") or (name == "size" and not (args or kwargs)):
-        canvas.counted.shape(canvas.node, x)
+        canvas.counted.shape(canvas.node, x, canvas.sizes(x))
     elif name == "size":
-        canvas.counted.size(canvas.node, x, *args, **kwargs)
+        canvas.counted.size(canvas.node, x, canvas.sizes(x), *args, **kwargs)
     return operation(x.colors, *args, **kwargs)
 
 
@@ -165,7 +176,9 @@ def attribute(canvas: Canvas, operation: Callable, name: str, x: Paint, which: s
     if isinstance(x, tuple):  # several results, by name
         return getattr(x, which, *default)
     if which == "shape":
-        canvas.counted.shape(canvas.node, x)
+        canvas.counted.shape(canvas.node, x, canvas.sizes(x))
+    if which == "device":  # of the network's own tensors, which may be computed with
+        return next((t.device for t in canvas.model.parameters()), torch.device("cpu"))
     value = getattr(torch.empty(x.colors.shape, device="meta"), which, *default)
     return Paint(getattr(x.colors, which)) if isinstance(value, Tensor) else value  # as `x.data` and `x.mT` are
 
@@ -228,7 +241,11 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     where: (torch.where, torch.masked_fill, "masked_fill", "where"),
     assign: (operator.setitem,),
     glu: (nn.GLU, F.glu),
-    fill: ("new_zeros", "new_ones", "new_full", "new_empty"),
+    fill: (
+        "new_zeros", "new_ones", "new_full", "new_empty",
+        torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn,
+    ),
+    spread: ("expand_as",),
     moves.reshape: (
         torch.flatten, torch.reshape, torch.unflatten, nn.Flatten, nn.Unflatten,
         "flatten", "view", "view_as", "reshape", "reshape_as", "unflatten",
@@ -237,7 +254,7 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
         torch.permute, torch.transpose, torch.unsqueeze, torch.squeeze, torch.flip, torch.movedim,
         "permute", "transpose", "unsqueeze", "squeeze", "t", "flip", "movedim", "swapaxes",
         torch.swapaxes, "swapdims", torch.swapdims, "moveaxis", torch.moveaxis, "tile", torch.tile, "broadcast_to",
-        "expand", "expand_as", "repeat", "repeat_interleave", torch.repeat_interleave,
+        "expand", "repeat", "repeat_interleave", torch.repeat_interleave,
     ),
     moves.cat: (torch.cat, torch.concat, torch.concatenate, torch.stack),
     moves.chunk: (torch.chunk, "chunk"),
@@ -261,11 +278,12 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     attribute: (getattr,),
 }  # fmt: skip
 RULES: dict[Any, Callable] = {kind: rule for rule, kinds in KINDS.items() for kind in kinds}
-COMPUTING = (  # with all that they get, but None: what is not known
+COMPUTING = (  # with all that they get, and None: what is not known
     None, through, combine, blend, where, extreme, mean, deviation, pool, softmax, matmul, layers.functional_batch_norm,
-    layers.layer_norm, layers.prelu,
+    layers.layer_norm, layers.prelu, moves.cat,
 )  # fmt: skip
-EITHER = (combine, matmul, through)  # whose first argument may be a constant
+SIZED = (moves.reshape, moves.move, spread, fill, layers.conv, layers.transposed, layers.functional_batch_norm)
+EITHER = (combine, matmul, through, spread)  # whose first argument may be a constant
 AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
 
 
@@ -288,10 +306,35 @@ def rule_of(kind: Any, name: str) -> Callable | None:
     return rule
 
 
-def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
-    """What an operation computes with, of a node's inputs: all but what are sizes to it, or places."""
+def computed(rule: Callable | None, node: fx.Node) -> tuple:
+    """What an operation computes with, of a node's arguments: all but what are sizes to it, or places."""
     if rule in COMPUTING:
-        return node.all_input_nodes
-    place = 2 if rule is assign or node.target == "new_full" else 3 if rule is moves.pad else len(node.args)
-    found = (*node.args[place:], *(node.kwargs.get(name) for name in ("fill_value", "value")))
-    return [n for n in found if isinstance(n, fx.Node)]
+        return (*node.args, *node.kwargs.values())
+    full = {"new_full": 2, torch.full: 1}
+    place = 2 if rule is assign else 3 if rule is moves.pad else full.get(node.target, len(node.args))  # type: ignore
+    return (*node.args[place:], *(node.kwargs.get(name) for name in ("fill_value", "value")))
+
+
+def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
+    """The nodes among what an operation computes with."""
+    return [x for x in leaves(computed(rule, node)) if isinstance(x, fx.Node)]
+
+
+def numbers(node: fx.Node, model: nn.Module) -> list:
+    """What is written into the forward that an operation computes with, or that are places to it: all but sizes that
+    may follow a cut."""
+    if isinstance(node.target, partial):  # a tensor that the forward makes
+        return [(x.shape, x.tolist()) for x in node.target.args]
+    kind = type(model.get_submodule(str(node.target))) if node.op == "call_module" else node.target
+    if not (node.users or changes(kind)):  # such as a comparison that a branch was decided by
+        return []
+    rule = rule_of(kind, getattr(kind, "__name__", str(kind)))
+    found = computed(rule, node) if rule in SIZED else (node.args, node.kwargs)
+    return [x for x in leaves(found) if not isinstance(x, fx.Node)]
+
+
+def leaves(arguments: Any) -> list:
+    """All that stands in nested arguments, slices among them."""
+    found: list = []
+    map_aggregate(arguments, found.append)
+    return found

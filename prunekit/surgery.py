@@ -19,10 +19,15 @@ from .copies import duplicate
 from .errors import PlanError, SurgeryError, said
 from .layers import BATCH_NORMS, CONVS, READERS, TRANSPOSED, whole_groups
 from .modes import evaluating
+from .operations import operations, same_numbers, same_operations
 from .plans import Plan, colors_gone
-from .tracing import Graph, trace
+from .tracing import Graph, in_pairs, trace
 
 M = TypeVar("M", bound=nn.Module)
+BY_COUNT = (
+    "It decides by how many maps there are, as in `if x.size(1) == 64`, int(x.size(1)) or conv.out_channels. Keep the "
+    "filters of that layer, or take what was decided as a number or a module in __init__."
+)
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # of |pruned - masked| / max |masked|; coarser types: 5e-2
 
 
@@ -41,6 +46,8 @@ def prune(model: M, plan: Plan) -> M:
     for name, colors in graph.widths.items():
         resize(small.get_submodule(name), sum(color not in gone for color in colors))
     compare(small, muted(model, graph, gone), plan.inputs)
+    if graph.decides:
+        decides_alike(model, small, plan.inputs)
     if graph.training is not None:  # parts that are there in training only, such as auxiliary heads
         outputs(copy.deepcopy(small).train(), example(small, [(max(2, n), *rest) for n, *rest in plan.inputs]))
     return small
@@ -213,6 +220,22 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
                 "written into the forward as a number, or it computes with the number of its maps, as in "
                 "x / int(x.size(1)), or the network's own output is not finite."
             )
+
+
+def decides_alike(model: nn.Module, small: nn.Module, shapes: Sequence[Sequence[int]]) -> None:
+    """Write both down, in both modes; raise `SurgeryError` unless they do the same with the same numbers.
+
+    One random input, as `compare` has it, does not come to every branch, nor to every bound.
+    """
+    pairs = in_pairs(example(model, shapes))
+    for training in (False, True):
+        try:
+            before, after = (operations(net, pairs, training).nodes for net in (model, small))
+        except Exception as error:  # anything that a forward may raise
+            raise SurgeryError(f"The pruned network cannot be followed: {said(error)}. {BY_COUNT}") from error
+        if not (same_operations(before, after) and same_numbers(before, after, model)):
+            mode = " in train mode" if training else ""
+            raise SurgeryError(f"With fewer maps the forward does something else{mode}, so nothing was cut. {BY_COUNT}")
 
 
 def outputs(model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:

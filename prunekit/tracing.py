@@ -26,7 +26,7 @@ from .modes import in_mode
 from .moves import reshape
 from .operations import operations, same_operations, untouched
 from .paint import Paint, paints, shapes_of
-from .rules import EITHER, changes, combine, rule_of, through, values
+from .rules import EITHER, changes, combine, fill, rule_of, through, values
 
 NUMPY = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names as well
 REMEDIES = {  # by what torch.fx says
@@ -35,9 +35,10 @@ REMEDIES = {  # by what torch.fx says
     "not installed as a submodule": "A module that has to be followed is an attribute of the network, made in "
     "__init__.",
     "'len' is not supported": "Take x.size(0) in place of len(x).",
-    "Proxy": "A new tensor can depend on sizes of others if they make it, as in x.new_zeros(...).",
+    "Proxy": "A new tensor can depend on sizes of others if torch.zeros, torch.full or x.new_zeros(...) makes it.",
 }
 REMEDIES["values of tensors"] = REMEDIES["control flow"]
+REMEDIES["__cuda_array_interface__"] = REMEDIES["Proxy"]
 ELSE = "Move the part that cannot be followed into a module of its own, and trace the parts."
 
 
@@ -70,15 +71,14 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
     pairs = in_pairs(example)
     try:
-        nodes, asked = operations(model, pairs, training=False)
-        training = operations(model, pairs, training=True)[0] if asked else nodes
+        written = operations(model, pairs, training=False)
+        other = operations(model, pairs, training=True) if written.asked else written
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {said(error)}. "
             + next((remedy for part, remedy in REMEDIES.items() if part in str(error)), ELSE)
         ) from error
-    if same_operations(nodes, training):
-        training = None
+    nodes, training = written.nodes, None if same_operations(written.nodes, other.nodes) else other.nodes
     taken = [str(node.target) for node in nodes.nodes if node.op == "placeholder"]
     if len(example) > len(taken) and not any(name.startswith("*") for name in taken):
         raise TraceError(f"The forward takes {len(taken)} inputs ({', '.join(taken)}), and {len(example)} were given.")
@@ -98,7 +98,12 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
                 f"The network does not run on an input of shape {quoted}{mode}: {canvas.at} says: {error}"
             ) from error
     canvas.settle()
-    return Graph(canvas, nodes, training, tuple(x.detach() for x in example))
+    graph = Graph(canvas, nodes, training, tuple(x.detach() for x in example))
+    decided, cut = written.decided | other.decided, {axis.tensor for axis in canvas.axes.values()}
+    asked = [node for one in (nodes, training) if one is not None for node in one.nodes if node.name in decided]
+    counted = any(canvas.counted.colors(node) or canvas.counted.names(node) & cut for node in asked)
+    graph.decides = written.counts or other.counts or counted
+    return graph
 
 
 def in_pairs(example: Sequence[Tensor]) -> list[Tensor]:
@@ -147,6 +152,9 @@ class Painter(fx.Interpreter):
                 if kind is operator.setitem or id(args[0]) not in self.canvas.names:
                     self.canvas.held.update(self.canvas.names[id(one)] for one in self.canvas.own(args[0]))
                 args = (args[0].clone(), *args[1:])
+            if rule is fill and any(map(self.canvas.counted.colors, inputs)):
+                self.canvas.freeze_counted(name, {n: inputs[n] for n in values(rule, self.canvas.node)})
+                return fill(self.canvas, operation, name, *args, **kwargs)
             value = operation(*args, **kwargs)
             if rule in (combine, through, reshape):
                 self.canvas.compute(value, inputs)

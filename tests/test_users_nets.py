@@ -85,6 +85,12 @@ FOLLOWED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     ),
     "an axis that is computed": lambda m, a: a.view(*a.shape[: a.dim() - 2], -1).view(*a.shape),
     "one blur for all": lambda m, a: F.conv2d(a, m.blur[:1].expand(a.size(1), -1, -1, -1), None, 2, groups=a.size(1)),
+    "entries spread out": lambda m, a: a * m.scale.view(1, -1, 1, 1).expand_as(a) + m.shift.view(-1, 1, 1).expand_as(a),
+    "a number for each image": lambda m, a: a * (1 + torch.zeros(a.size(0), 1, 1, 1, dtype=a.dtype, device=a.device)),
+    "one blur, taken along": lambda m, a: F.conv2d(
+        a, m.blur[:1].repeat(a.size(1), 1, 1, 1).to(a.device), groups=a.size(1)
+    ),
+    "a branch that goes alike": lambda m, a: a if a.size(1) == m.c.in_channels else -a,
     "spread": lambda m, a: a / (a.std((2, 3), keepdim=True) + a.var(dim=(2, 3), keepdim=True) + 1),
 }
 PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
@@ -134,6 +140,40 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
         lambda m, a: F.max_pool2d(F.pad(a, (1, 1, 1, 1), value=-10 * a.size(1)), 3),
         "pad computes with the number of its maps",
     ),
+    "pixels padded by how many": (lambda m, a: F.pad(a, (0, a.size(1) // 3)), "pad computes with the number of"),
+    "pixels up to how many": (lambda m, a: a[:, :, : a.size(1)], "getitem computes with the number of its maps"),
+    "pixels from how many": (
+        lambda m, a: a.narrow(2, a.size(1) // 6, 3),
+        "narrow computes with the number of its maps",
+    ),
+    "the pixel of how many": (
+        lambda m, a: (a.__setitem__((..., a.size(1) // 2), 0.0), a)[1],
+        "setitem computes with the number of its maps",
+    ),
+    "pixels repeated": (lambda m, a: a.repeat(1, 1, a.size(1), 1), "repeat computes with the number of its maps"),
+    "as many pixels": (lambda m, a: F.interpolate(a, size=a.size(1)), "interpolate computes with the number of its"),
+    "ones, summed": (lambda m, a: a + a.new_ones(a.size(1)).sum(), "sum computes with the number of its maps"),
+    "ones, counted": (lambda m, a: a + a.new_ones(a.shape).shape[1], "add computes with the number of its maps"),
+    "ones, multiplied": (
+        lambda m, a: a + a.new_ones(1, a.size(1)) @ torch.ones(a.size(1), 1, dtype=a.dtype),
+        "matmul computes with the number of its maps",
+    ),
+    "ones of torch's, averaged": (
+        lambda m, a: a + (torch.ones(2, a.size(1)) * torch.arange(2).view(2, 1)).mean(1).view(2, 1, 1, 1),
+        "mean computes with the number of its maps",
+    ),
+    "full of how many, by torch": (
+        lambda m, a: torch.minimum(a, torch.full((1,), 60.0 * a.size(1), dtype=a.dtype)),
+        "full computes with the number of its maps",
+    ),
+    "new maps, as many": (
+        lambda m, a: a + torch.zeros(a.size(0), a.size(1), 8, 8, dtype=a.dtype),
+        "it comes from zeros",
+    ),
+    "how many, beside pixels": (
+        lambda m, a: torch.cat([a, (torch.arange(1) + a.size(1)).view(1, 1, 1, 1).expand(2, 6, 8, 1)], 3),
+        "cat computes with the number of its maps",
+    ),
     "a kernel of how many": (
         lambda m, a: F.conv2d(a, m.blur[:1].repeat(a.size(1), 1, 1, 1) * a.size(1), groups=a.size(1)),
         "conv2d computes with the number of its maps",
@@ -180,7 +220,7 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
         lambda m, a: nn.Sequential(nn.ReLU())(a),
         "an attribute of the network, made in",
     ),
-    "a new tensor": (lambda m, a: a + torch.zeros(a.size(0), a.size(1), 8, 8), r"as in x.new_zeros"),
+    "a new tensor": (lambda m, a: a + torch.tensor(a.size(1)), r"torch.full or x.new_zeros"),
 }
 
 
@@ -213,6 +253,34 @@ def test_a_number_of_maps_out_of_sight_is_refused_at_the_cut():
     """Tracing cannot know what becomes of Python's own numbers; the comparison with the masked network does."""
     with pytest.raises(SurgeryError, match=r"computes with the number of its maps, as in x / int\(x.size\(1\)\)"):
         cut(between(lambda m, a: a / int(a.size(1))))
+
+
+DECIDED: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "a number": lambda m, a: a.clamp(max=60.0 * int(a.size(1))),
+    "a number in train mode": lambda m, a: a.clamp(max=float(a.size(1))) if m.training else a,
+    "another number in train mode": lambda m, a: a.clamp(max=int(a.size(1)) if m.training else 60.0),
+    "what a layer says": lambda m, a: a.clamp(max=60.0 * m.a.out_channels),
+    "what a layer says in train mode": lambda m, a: a / m.c.in_channels if m.training else a,
+    "a branch": lambda m, a: a.clamp(max=60.0) if a.size(1) == 6 else a,
+    "the smaller of two": lambda m, a: a.clamp(max=60.0 * min(5.5, a.size(1))),
+    "a list": lambda m, a: a.clamp(max=[90.0, 80.0, 70.0, 60.0, 50.0, 40.0, 30.0][a.size(1)]),
+    "a list that is too short": lambda m, a: a.clamp(max=60.0 + {6: 1}[int(a.size(1))]) if m.training else a,
+    "a loop": lambda m, a: a.clamp(max=60.0 * sum(1 for _ in range(a.size(1)))),
+    "a tensor": lambda m, a: torch.minimum(a, torch.tensor(60.0 * int(a.size(1)))),
+    "a place": lambda m, a: a[:, :, : int(a.size(1))] if m.training else a,
+    "entries": lambda m, a: (a.clamp(max=60.0) if (m.mean > 0).sum() == 6 else a) * m.mean.view(-1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("what", DECIDED)
+def test_decided_by_the_number_of_maps(what: str):
+    """Where the one random input of the comparison does not come to, the operations are looked at."""
+    model = between(DECIDED[what])
+    graph = pk.trace(model, X)
+    assert graph.decides and "a" in graph.free()
+    with pytest.raises(SurgeryError, match="It decides by how many maps there are"):
+        cut(model)
+    assert len(pk.prune(model, pk.plan(graph, {"c": 0.5})).c.weight) == 2
 
 
 class Input(Three):
