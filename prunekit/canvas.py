@@ -36,8 +36,8 @@ class Canvas:
     entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says
     what depends on how many maps there are, or on tensors of the network's; `sized` has, for the color of a new tensor
     of constants, those of the maps whose number its size depends on; `computed` has tensors that are computed from
-    lists of the network's own entry by entry, `held` the names of those that are used as a whole. `at` names the
-    operation that is being carried out, `node` is its node in the graph.
+    lists of the network's own entry by entry, `held` those that are used as a whole, by name, or by name and dimension
+    where that size is used. `at` names the operation that is being carried out, `node` is its node in the graph.
     """
 
     node: fx.Node
@@ -52,7 +52,7 @@ class Canvas:
         self.counted = Counted()
         self.sized: dict[int, set[int]] = {}
         self.computed: dict[int, tuple[Tensor, list[Tensor]]] = {}
-        self.held: set[str] = set()
+        self.held: set[str | tuple[str, int]] = set()
         self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
         self.at = "it"
 
@@ -131,6 +131,10 @@ class Canvas:
         else:
             self.axes[name, dim] = Axis(name, dim, role, tuple(colors))
 
+    def owner(self, tensor: Tensor) -> nn.Module:
+        """The module that has `tensor`, a parameter or buffer."""
+        return self.model.get_submodule(self.names[id(tensor)].rpartition(".")[0])
+
     def compute(self, value: Any, inputs: Mapping[fx.Node, Any]) -> None:
         """`value` is computed from `inputs` entry by entry. Where those are lists of entries of the network's own, as a
         running variance is, it is one for which they stand; but not as in s / s.sum()."""
@@ -165,9 +169,10 @@ class Canvas:
 
     def settle(self) -> None:
         """Draw the last consequences: parts of one size stay so, and what would leave nothing cannot go."""
-        for axis in self.axes.values():
-            if axis.tensor in self.held:
-                self.colors.freeze(axis.colors, f"the forward computes with all entries of {axis.tensor!r} at once")
+        for key, axis in self.axes.items():
+            for one, what in ((axis.tensor, "all entries of {!r} at once"), (key, "the size of {!r}")):
+                if one in self.held:
+                    self.colors.freeze(axis.colors, f"the forward computes with {what.format(axis.tensor)}")
         balance.settle(self.colors, self.divisions, "what it is divided into has to stay of one size")
         for axis in self.axes.values():
             if axis.role != "gives":

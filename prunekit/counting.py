@@ -3,16 +3,18 @@
 import operator
 from typing import Any
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
 from .paint import Paint, squeezed, varies
 
-NOTHING: frozenset[int | str] = frozenset()
+Atom = int | str | tuple[str, int]
+NOTHING: frozenset[Atom] = frozenset()
 
 
 class Counted:
-    """For each node whose value is no paint, what it depends on: the colors of maps that it counts, and the names of
-    the network's tensors; for a shape, by axis."""
+    """For each node whose value is no paint, what it depends on: the colors of maps that it counts, and the network's
+    tensors, by name, or by name and dimension where only that size matters; for a shape, by axis."""
 
     def __init__(self) -> None:
         self.by_node: dict[fx.Node, Any] = {}  # sets of colors and names
@@ -28,6 +30,17 @@ class Counted:
         self.shape(node, x, sizes)
         self.by_node[node] = self.by_node[node][dim]
 
+    def ask(self, node: fx.Node, name: str, tensor: Tensor, value: Any) -> None:
+        """`node` asks for an attribute of a `tensor` of the network's, or calls it for a size: that is its `value`."""
+        sizes = tuple(frozenset([(name, d)]) for d in range(tensor.dim()))
+        dim = (*node.args[1:], *node.kwargs.values(), None)[0]
+        if isinstance(value, torch.Size):
+            self.by_node[node] = sizes
+        elif node.target == "size" and isinstance(dim, int):
+            self.by_node[node] = sizes[dim]
+        elif not isinstance(value, Tensor):
+            self.by_node[node] = NOTHING.union(*sizes) if node.target in ("size", "numel", "nelement") else NOTHING
+
     def derive(self, node: fx.Node, name: str | None) -> None:
         """The value of `node` is computed from no paint: it depends on what its inputs depend on, or is the tensor
         `name`."""
@@ -38,7 +51,7 @@ class Counted:
             found = NOTHING.union(*map(self.of, inputs), [] if name is None else [name])
         self.by_node.setdefault(node, found)
 
-    def of(self, node: fx.Node) -> frozenset[int | str]:
+    def of(self, node: fx.Node) -> frozenset[Atom]:
         """All that the value of `node` depends on."""
         found = self.by_node.get(node, NOTHING)
         return NOTHING.union(*found) if isinstance(found, tuple) else found
@@ -47,6 +60,6 @@ class Counted:
         """The colors of all maps whose number the value of `node` depends on."""
         return {one for one in self.of(node) if isinstance(one, int)}
 
-    def names(self, node: fx.Node) -> set[str]:
-        """The names of the network's tensors that the value of `node` depends on."""
-        return {one for one in self.of(node) if isinstance(one, str)}
+    def names(self, node: fx.Node) -> set[str | tuple[str, int]]:
+        """The network's tensors that the value of `node` depends on, by name, or by name and dimension."""
+        return {one for one in self.of(node) if not isinstance(one, int)}

@@ -24,10 +24,11 @@ class Graph:
     color that cannot go, why. `positions` says, for each weight, at how many places of one input's maps it is used;
     `widths` has the colors of the maps of each norm without entries. `nodes` is the network's torch.fx graph in eval
     mode, `training` the one in train mode where that has other operations, `inputs` the example that was traced,
-    `decides` says whether the forward decides anything by how many maps there are.
+    `decides` the graphs in eval and train mode if the forward decides anything by how many maps there are, or else
+    nothing.
     """
 
-    decides = False
+    decides: tuple[fx.Graph, ...] = ()
 
     def __init__(self, canvas: Canvas, nodes: fx.Graph, training: fx.Graph | None, inputs: tuple[Tensor, ...]):
         self.model, self.nodes, self.training, self.inputs = canvas.model, nodes, training, inputs

@@ -20,6 +20,7 @@ BATCH_NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
 )  # fmt: skip
+FIXED = "{} has groups, and how many is written into the forward"
 COMPUTED = "{} computes its weight (torch.nn.utils.prune or a parametrization): make that final first"
 
 
@@ -97,13 +98,15 @@ def functional(
     if not isinstance(x, Paint) or not owned or (groups > 1 and filters):
         canvas.freeze_counted(name, dict.fromkeys(canvas.node.all_input_nodes))
         for paint in (t for t in (x, weight, bias) if isinstance(t, Paint)):
-            fixed = f"{name} has groups, and how many is written into the forward"
-            canvas.freeze(paint, fixed if owned else f"{name} works with a weight that is computed, not a parameter")
+            computed = f"{name} works with a weight that is computed, not a parameter"
+            canvas.freeze(paint, FIXED.format(name) if owned else computed)
         return canvas.like(out, name)
     axis = x.colors.dim() - 1 if weight.dim() == 2 else 1
-    owner = canvas.model.get_submodule(canvas.names[id(weight)].rpartition(".")[0])
+    owner = canvas.owner(weight)
     if groups > 1 and isinstance(owner, CONVS) and owner.groups == groups and whole_groups(owner):
         return by_groups(canvas, name, x, weight, bias, groups, out.shape)  # a conv with a forward of its own
+    if 1 < groups == x.colors.shape[1]:
+        canvas.freeze(x, FIXED.format(name))
     # A number of groups that is written into a forward stays, so each group loses the same maps.
     return by_index(canvas, name, x, weight, bias, groups, out.shape, axis, filters)
 
@@ -225,6 +228,18 @@ def group_norm(canvas: Canvas, module: Any, name: str, x: Paint) -> Paint:
     if module.weight is None:
         canvas.widths[name] = tuple(per_channel)
     return carry(canvas, x, (module.weight, module.bias))
+
+
+def functional_group_norm(
+    canvas: Canvas, operation: Callable, name: str, x: Paint, num_groups: int, weight: Any = None, *args, **kwargs
+) -> Paint:
+    """F.group_norm, as an nn.GroupNorm with a forward of its own calls it."""
+    weight = kwargs.get("weight", weight)
+    owner = canvas.owner(weight) if id(weight) in canvas.names else None
+    if not isinstance(owner, nn.GroupNorm) or owner.num_groups != num_groups:
+        canvas.freeze(x, f"{name} normalizes over several maps")
+        return x
+    return group_norm(canvas, owner, name, x)
 
 
 def across(canvas: Canvas, name: str, x: Paint, dims: Sequence[int]) -> Paint:

@@ -18,7 +18,8 @@ from .paint import shapes_of, without_content
 from .rules import AUGMENTED, numbers
 
 FACTORIES = ("zeros", "ones", "full", "empty", "rand", "randn")  # of torch, which fx does not see
-COUNTS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups")
+COUNTS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups",
+          "num_groups")  # fmt: skip
 
 
 class Written(NamedTuple):

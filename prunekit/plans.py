@@ -115,6 +115,11 @@ def plan(
         shares = dict.fromkeys(graph.free(), rates)
     shares = {layer: rate for layer, rate in shares.items() if layer not in fixed}
     counts = {layer: kept_count(layer, len(graph.colors(layer)), rate) for layer, rate in shares.items()} | fixed
+    if not counts and isinstance(rates, float | int):
+        raise PlanError(
+            "One rate for all goes to the convs that are tied to no other and can lose every filter, and here is none. "
+            "Name layers, as in {'layer1.conv1': 0.3}: graph.report() shows what each can lose, and what goes with it."
+        )
     if not counts:
         raise PlanError("Nothing to do: give `rates` or `keep` for at least one layer that can lose filters.")
     layers = [layer for layer in graph.layers if layer in counts]  # in forward order, which greedy depends on

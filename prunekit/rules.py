@@ -214,6 +214,27 @@ def deviation(canvas: Canvas, operation: Callable, name: str, x: Paint, dim: Any
     return mean(canvas, operation, name, x, dim, *args, **kwargs)
 
 
+def norm(
+    canvas: Canvas,
+    operation: Callable,
+    name: str,
+    x: Paint,
+    p: Any = 2,
+    dim: Any = None,
+    keepdim: bool = False,
+    **kwargs,
+) -> Any:
+    """Norms, whose first number is no axis."""
+    return mean(canvas, torch.amax, name, x, *(() if dim is None else (dim,)), keepdim=keepdim)
+
+
+def normalize(
+    canvas: Canvas, operation: Callable, name: str, x: Paint, p: float = 2, dim: int = 1, *args, **kwargs
+) -> Paint:
+    """F.normalize: each entry over a norm along an axis."""
+    return across(canvas, name, x, [dim % x.colors.dim()])
+
+
 def softmax(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int | None = None, *args, **kwargs) -> Paint:
     """Shares along an axis: over pixels they leave maps alone, over maps they do not."""
     axis: Any = operation.dim if isinstance(operation, nn.Module) else dim
@@ -228,6 +249,7 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     layers.batch_norm: BATCH_NORMS,
     layers.functional_batch_norm: (F.batch_norm, F.instance_norm),
     layers.group_norm: (nn.GroupNorm,),
+    layers.functional_group_norm: (F.group_norm,),
     layers.layer_norm: (nn.LayerNorm, F.layer_norm),
     layers.prelu: (nn.PReLU, F.prelu),
     pool: POOLS,
@@ -271,6 +293,8 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     ),
     extreme: (torch.max, torch.min, "max", "min"),
     deviation: (torch.std, torch.var, "std", "var"),
+    norm: (torch.norm, torch.linalg.vector_norm, "norm"),
+    normalize: (F.normalize,),
     softmax: (
         nn.Softmax, nn.LogSoftmax, F.softmax, F.log_softmax, torch.softmax, "softmax", torch.log_softmax, "log_softmax",
     ),
@@ -279,10 +303,10 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
 }  # fmt: skip
 RULES: dict[Any, Callable] = {kind: rule for rule, kinds in KINDS.items() for kind in kinds}
 COMPUTING = (  # with all that they get, and None: what is not known
-    None, through, combine, blend, where, extreme, mean, deviation, pool, softmax, matmul, layers.functional_batch_norm,
-    layers.layer_norm, layers.prelu, moves.cat,
+    None, through, combine, blend, where, extreme, mean, deviation, norm, normalize, pool, softmax, matmul,
+    layers.functional_batch_norm, layers.layer_norm, layers.prelu, moves.cat,
 )  # fmt: skip
-SIZED = (moves.reshape, moves.move, spread, fill, layers.conv, layers.transposed, layers.functional_batch_norm)
+SIZED = (moves.reshape, moves.move, spread, fill, layers.conv, layers.transposed, layers.functional_group_norm)
 EITHER = (combine, matmul, through, spread)  # whose first argument may be a constant
 AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
 

@@ -46,8 +46,7 @@ def prune(model: M, plan: Plan) -> M:
     for name, colors in graph.widths.items():
         resize(small.get_submodule(name), sum(color not in gone for color in colors))
     compare(small, muted(model, graph, gone), plan.inputs)
-    if graph.decides:
-        decides_alike(model, small, plan.inputs)
+    decides_alike(graph, small, plan.inputs)
     if graph.training is not None:  # parts that are there in training only, such as auxiliary heads
         outputs(copy.deepcopy(small).train(), example(small, [(max(2, n), *rest) for n, *rest in plan.inputs]))
     return small
@@ -222,18 +221,18 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
             )
 
 
-def decides_alike(model: nn.Module, small: nn.Module, shapes: Sequence[Sequence[int]]) -> None:
-    """Write both down, in both modes; raise `SurgeryError` unless they do the same with the same numbers.
+def decides_alike(graph: Graph, small: nn.Module, shapes: Sequence[Sequence[int]]) -> None:
+    """Write `small` down, too, where the forward decides by how many maps there are; raise `SurgeryError` unless it
+    does the same with the same numbers.
 
     One random input, as `compare` has it, does not come to every branch, nor to every bound.
     """
-    pairs = in_pairs(example(model, shapes))
-    for training in (False, True):
+    for training, before in enumerate(graph.decides):
         try:
-            before, after = (operations(net, pairs, training).nodes for net in (model, small))
+            after = operations(small, in_pairs(example(small, shapes)), bool(training)).nodes
         except Exception as error:  # anything that a forward may raise
             raise SurgeryError(f"The pruned network cannot be followed: {said(error)}. {BY_COUNT}") from error
-        if not (same_operations(before, after) and same_numbers(before, after, model)):
+        if not (same_operations(before, after) and same_numbers(before, after, small)):
             mode = " in train mode" if training else ""
             raise SurgeryError(f"With fewer maps the forward does something else{mode}, so nothing was cut. {BY_COUNT}")
 

@@ -26,7 +26,7 @@ from .modes import in_mode
 from .moves import reshape
 from .operations import operations, same_operations, untouched
 from .paint import Paint, paints, shapes_of
-from .rules import EITHER, changes, combine, fill, rule_of, through, values
+from .rules import EITHER, attribute, changes, combine, fill, rule_of, sizes, through, values
 
 NUMPY = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names as well
 REMEDIES = {  # by what torch.fx says
@@ -99,10 +99,11 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
             ) from error
     canvas.settle()
     graph = Graph(canvas, nodes, training, tuple(x.detach() for x in example))
-    decided, cut = written.decided | other.decided, {axis.tensor for axis in canvas.axes.values()}
+    decided, cut = written.decided | other.decided, {*canvas.axes, *(axis.tensor for axis in canvas.axes.values())}
     asked = [node for one in (nodes, training) if one is not None for node in one.nodes if node.name in decided]
     counted = any(canvas.counted.colors(node) or canvas.counted.names(node) & cut for node in asked)
-    graph.decides = written.counts or other.counts or counted
+    if written.counts or other.counts or counted:
+        graph.decides = (written.nodes, other.nodes) if written.asked else (written.nodes,)
     return graph
 
 
@@ -156,6 +157,8 @@ class Painter(fx.Interpreter):
                 self.canvas.freeze_counted(name, {n: inputs[n] for n in values(rule, self.canvas.node)})
                 return fill(self.canvas, operation, name, *args, **kwargs)
             value = operation(*args, **kwargs)
+            if rule in (sizes, attribute) and id(args[0]) in self.canvas.names:
+                self.canvas.counted.ask(self.canvas.node, self.canvas.names[id(args[0])], args[0], value)
             if rule in (combine, through, reshape):
                 self.canvas.compute(value, inputs)
             return value

@@ -274,7 +274,7 @@ def test_nothing_to_do(rates):
 
 
 def test_nothing_that_one_rate_could_mean():
-    with pytest.raises(PlanError, match=r"Nothing to do"):
+    with pytest.raises(PlanError, match=r"One rate for all goes to the convs .* here is none. Name layers"):
         pk.plan(traced("normalized"), 0.5)
 
 

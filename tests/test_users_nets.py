@@ -85,6 +85,11 @@ FOLLOWED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     ),
     "an axis that is computed": lambda m, a: a.view(*a.shape[: a.dim() - 2], -1).view(*a.shape),
     "one blur for all": lambda m, a: F.conv2d(a, m.blur[:1].expand(a.size(1), -1, -1, -1), None, 2, groups=a.size(1)),
+    "the size of a kernel": lambda m, a: F.pad(a, (m.a.weight.shape[-1] // 2,) * 4) * m.a.weight.size(2),
+    "of a weight's kind": lambda m, a: a.to(m.a.weight.dtype).to(m.a.weight.device) * m.a.weight.dim(),
+    "norms of pixels": lambda m, a: (
+        F.normalize(a, dim=3) + torch.norm(a, dim=2, keepdim=True) + torch.linalg.vector_norm(a, 1, (2, 3), True)
+    ),
     "entries spread out": lambda m, a: a * m.scale.view(1, -1, 1, 1).expand_as(a) + m.shift.view(-1, 1, 1).expand_as(a),
     "a number for each image": lambda m, a: a * (1 + torch.zeros(a.size(0), 1, 1, 1, dtype=a.dtype, device=a.device)),
     "one blur, taken along": lambda m, a: F.conv2d(
@@ -188,8 +193,16 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     ),
     "how many weights": (
         lambda m, a: a.clamp(max=10 * m.a.weight.size(0)),
-        "computes with all entries of 'a.weight' at once",
+        "computes with the size of 'a.weight'",
     ),
+    "how many numbers": (lambda m, a: a.clamp(max=m.scale.numel()) * m.scale.view(-1, 1, 1), "the size of 'scale'"),
+    "how long a shape is": (
+        lambda m, a: a * m.scale.view(-1, 1, 1) + m.scale.repeat(2).shape[0],
+        "computes with all entries of 'scale' at once",
+    ),
+    "written groups": (lambda m, a: F.conv2d(a, m.blur, groups=6), "conv2d has groups, and how many is written into"),
+    "in groups of maps": (lambda m, a: F.group_norm(a, 2, m.scale, m.shift), "group_norm normalizes over several maps"),
+    "a norm over maps": (lambda m, a: a / a.norm(dim=1, keepdim=True) + F.normalize(a), "norm mixes maps"),
     "an entry written over": (
         lambda m, a: a * (lambda t: (t.__setitem__(0, 0.5), t)[1])(m.scale + 1).view(-1, 1, 1),
         "computes with all entries of 'scale' at once",
@@ -375,3 +388,23 @@ def test_stochastic_depth_leaves_its_maps_free():
             torch.manual_seed(1)
             outs.append(net(X))
         assert agree(*outs, 1e-10)
+
+
+class Grouped(nn.GroupNorm):
+    """With a forward of its own, as networks have it that put the activation behind."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.relu(F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps))
+
+
+def test_a_group_norm_that_is_called_as_a_function_loses_whole_groups():
+    torch.manual_seed(0)
+    model = nn.Sequential(conv(3, 12), Grouped(4, 12), conv(12, 5), nn.Flatten(), nn.Linear(5 * 64, 3))
+    model = randomize(model.double().eval())
+    graph = pk.trace(model, X)
+    assert {graph.layers["0"].count(color) for color in graph.layers["0"]} == {3}
+    plan = pk.plan(graph, {"0": 0.5})
+    small, masked = pk.prune(model, plan), pk.mask(model, plan)
+    assert small[1].num_groups == 2
+    with torch.no_grad():
+        assert agree(small(X), masked(X), 1e-10)
