@@ -32,7 +32,7 @@ help:  ## print this list
 	@echo "make env        set up .venv; TORCH_INDEX= takes torch with CUDA, PYTHON=... another interpreter"
 	@echo "make notebooks  execute the notebooks in place, to commit them"
 	@echo "make lint       check style, spelling and types only"
-	@echo "make bench-env  get Torch-Pruning into $(BUILD), for benchmarks/ only"
+	@echo "make bench-env  get Torch-Pruning and timm into $(BUILD), to measure with"
 	@echo "make lock       resolve pyproject.toml again and write constraints.txt"
 	@echo "make clean      remove what was built; .venv stays"
 
@@ -85,6 +85,7 @@ test: env
 
 bench-env: env
 	@$(BIN)/python -m pip install --no-deps --target $(BUILD)/torch-pruning torch-pruning==1.6.1
+	@$(BIN)/python -m pip install --no-deps --target $(BUILD)/timm timm==1.0.31
 
 lock:
 	@rm -rf $(BUILD)/lock && $(PYTHON) -m venv $(BUILD)/lock

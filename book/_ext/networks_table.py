@@ -1,4 +1,4 @@
-"""The directive `networks`: what was measured on each network of torchvision, read when the site is built."""
+"""The directive `networks`: what was measured on the networks of a collection, read when the site is built."""
 
 import os
 
@@ -11,7 +11,7 @@ from prunekit.errors import PrunekitError
 from prunekit.ledger import Ledger
 from results import LOGGER, html_table
 
-SETTING, TABLE = "networks", "torchvision"
+SETTING = "networks"
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -40,16 +40,19 @@ def percent(part: pd.Series, whole: pd.Series) -> pd.Series:
 
 
 class Networks(SphinxDirective):
+    required_arguments = 1  # the collection, which is the name of the table
+
     def run(self) -> list[nodes.Node]:
+        (name,) = self.arguments
         ledger = Ledger(os.environ.get("PRUNEKIT_RESULTS"), SETTING)
-        if TABLE not in ledger.experiments():
+        if name not in ledger.experiments():
             return [nodes.paragraph("", "These have not been measured in this copy of the project.")]
         try:
-            table = ledger.table(TABLE)
+            table = ledger.table(name)
         except PrunekitError as error:
             LOGGER.warning("ledger: %s", error, location=self.get_location(), type="ledger")
             return []
-        return [nodes.raw("", html_table(rows(table), "networks of torchvision", "networks"), format="html")]
+        return [nodes.raw("", html_table(rows(table), f"networks of {name}", "networks"), format="html")]
 
 
 def setup(app: Sphinx) -> dict:

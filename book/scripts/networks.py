@@ -2,7 +2,8 @@
 
     python book/scripts/networks.py [NETWORK...]
 
-A row per network in the ledger's table networks/torchvision; rows that are there are not measured again. Weights, BN
+A row per network in the ledger's table networks/torchvision; rows that are there are not measured again. For timm's
+networks see timm_networks.py. Weights, BN
 statistics and everything else that training would set are random, in float64: exactness does not depend on them, and
 with fresh ones many mistakes compute the right thing. Seconds are those of one CPU core (process time), so that other
 programs on the machine do not count.
@@ -13,6 +14,7 @@ import math
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -117,8 +119,8 @@ def difference(a: Any, b: Any) -> float:
     return math.nan if any(map(math.isnan, worst)) else max(worst)
 
 
-def measure(name: str, size: int | None = None) -> dict[str, Any]:
-    """The row of a network: how much of it can go, how exact a random cut is, how long it takes.
+def measure(name: str, model: nn.Module, size: int) -> dict[str, Any]:
+    """The row of a network, on images of `size`: how much of it can go, how exact a random cut is, how long it takes.
 
     `layers` counts the conv and linear layers that have filters of their own, `filters` theirs, `removable` how many of
     these can go. The cut took a share `rate` of each layer that can lose it, `removed` filters in all. `error` is the
@@ -126,8 +128,7 @@ def measure(name: str, size: int | None = None) -> dict[str, Any]:
     `reason` is the most common one of the filters that cannot go, the output apart. If the network is refused, it is
     why, and what was not reached is 0 or NaN.
     """
-    size = size or image_size(name)
-    model, x = build(name), images(size)
+    x = images(size)
     row: dict[str, Any] = {"network": name, "image": size, "rate": RATE, "convs": sum(map(is_conv, model.modules()))}
     row |= dict.fromkeys(("layers", "filters", "removable", "removed"), 0)
     row |= dict.fromkeys(("error", "trace", "prune"), math.nan)
@@ -160,23 +161,35 @@ def is_conv(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.conv._ConvNd)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure every classification network of torchvision.")
+def arguments(description: str) -> argparse.Namespace:
+    """What the command line says: `networks`, if not all, and the folder of the `results`."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("networks", nargs="*", help="only these")
     parser.add_argument("--results", type=Path, help="folder of the ledger")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def record(
+    options: argparse.Namespace, script: str, table: str, names: Iterable[str], row: Callable[[str], dict[str, Any]]
+) -> None:
+    """Write the rows that a table of the ledger lacks, network by network."""
     torch.set_num_threads(1)
     ledger = Ledger(options.results, SETTING)
-    measure("shufflenet_v2_x0_5", 64)  # what is loaded at a first use is not the network's time
-    with ledger.run(["python", "book/scripts/networks.py", *options.networks]) as run:
-        given = sorted(options.networks or names(), key=operations)  # the cheapest first
-        for wanted in ledger.missing(TABLE, [{"network": name} for name in given]):
-            row = measure(str(wanted["network"]))
-            ledger.add(TABLE, [row], ["network"], run)
+    measure("", build("shufflenet_v2_x0_5"), 64)  # what is loaded at a first use is not the network's time
+    with ledger.run(["python", f"book/scripts/{script}", *options.networks]) as run:
+        for wanted in ledger.missing(table, [{"network": name} for name in names]):
+            found = row(str(wanted["network"]))
+            ledger.add(table, [found], ["network"], run)
             print(
-                f"{row['network']}: {row['removable']} of {row['filters']} filters, error {row['error']:.1e}",
+                f"{found['network']}: {found['removable']} of {found['filters']} filters, error {found['error']:.1e}",
                 flush=True,
             )
+
+
+def main() -> int:
+    options = arguments("Measure every classification network of torchvision.")
+    given = sorted(options.networks or names(), key=operations)  # the cheapest first
+    record(options, "networks.py", TABLE, given, lambda name: measure(name, build(name), image_size(name)))
     return 0
 
 
