@@ -35,7 +35,7 @@ class Canvas:
     at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without
     entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says
     what depends on how many maps there are, or on tensors of the network's; `sized` has, for the color of a new tensor
-    of constants, those of the maps whose number its size depends on; `computed` has tensors that are computed from
+    of constants, the nodes that its size depends on; `computed` has tensors that are computed from
     lists of the network's own entry by entry, `held` those that are used as a whole, by name, or by name and dimension
     where that size is used. `at` names the operation that is being carried out, `node` is its node in the graph.
     """
@@ -50,7 +50,7 @@ class Canvas:
         self.positions: dict[str, int] = {}
         self.widths: dict[str, tuple[int, ...]] = {}
         self.counted = Counted()
-        self.sized: dict[int, set[int]] = {}
+        self.sized: dict[int, list[fx.Node]] = {}
         self.computed: dict[int, tuple[Tensor, list[Tensor]]] = {}
         self.held: set[str | tuple[str, int]] = set()
         self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
@@ -71,16 +71,16 @@ class Canvas:
             if not (isinstance(value, Tensor) and self.own(value)):
                 self.held |= self.counted.names(node)
 
-    def sizes(self, paint: Paint) -> set[int]:
-        """The colors of maps whose number the size of `paint` depends on, along an axis that is none of maps."""
+    def sizes(self, paint: Paint) -> list[fx.Node]:
+        """The nodes that the size of `paint` depends on, along an axis that is none of maps."""
         if not any(self.sized.values()):
-            return set()
+            return []
         here = set(self.united(paint).flatten().tolist())
-        return set().union(*(colors for one, colors in self.sized.items() if self.colors.find(one) in here))
+        return [node for one, nodes in self.sized.items() if self.colors.find(one) in here for node in nodes]
 
     def freeze_sized(self, name: str, paint: Paint) -> None:
         """An operation sums over `paint`, or the like."""
-        self.colors.freeze(self.sizes(paint), f"{name} computes with the number of its maps")
+        self.freeze_counted(name, dict.fromkeys(self.sizes(paint)))
 
     def like(self, shapes: Any, name: str) -> Any:
         """Frozen paint in the shapes of an operation's result."""

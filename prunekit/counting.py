@@ -1,6 +1,7 @@
 """What a forward computes beside its maps: from how many there are, or from tensors that are cut along with them."""
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,13 +20,13 @@ class Counted:
     def __init__(self) -> None:
         self.by_node: dict[fx.Node, Any] = {}  # sets of colors and names
 
-    def shape(self, node: fx.Node, x: Paint, sizes: set[int]) -> None:
-        """`node` asks for the shape of `x`; any axis may depend on how many there are of the colors `sizes`."""
+    def shape(self, node: fx.Node, x: Paint, sizes: Sequence[fx.Node]) -> None:
+        """`node` asks for the shape of `x`; any axis may depend on the nodes `sizes`."""
         here = frozenset(squeezed(x.colors).flatten().tolist())
-        more = frozenset(sizes)
+        more = NOTHING.union(*map(self.of, sizes))
         self.by_node[node] = tuple(here | more if varies(x.colors, d) else more for d in range(x.colors.dim()))
 
-    def size(self, node: fx.Node, x: Paint, sizes: set[int], dim: int) -> None:
+    def size(self, node: fx.Node, x: Paint, sizes: Sequence[fx.Node], dim: int) -> None:
         """`node` asks for the size of `x` along one axis."""
         self.shape(node, x, sizes)
         self.by_node[node] = self.by_node[node][dim]
@@ -41,12 +42,12 @@ class Counted:
         elif not isinstance(value, Tensor):
             self.by_node[node] = NOTHING.union(*sizes) if node.target in ("size", "numel", "nelement") else NOTHING
 
-    def derive(self, node: fx.Node, name: str | None) -> None:
-        """The value of `node` is computed from no paint: it depends on what its inputs depend on, or is the tensor
-        `name`."""
+    def derive(self, node: fx.Node, args: tuple, name: str | None) -> None:
+        """The value of `node` is computed from no paint, but from `args`: it depends on what its inputs depend on, or
+        is the tensor `name`."""
         inputs = node.all_input_nodes
-        if node.target is operator.getitem and len(inputs) == 1 and isinstance(self.by_node.get(inputs[0]), tuple):
-            found = operator.getitem(self.by_node[inputs[0]], node.args[1])  # type: ignore[arg-type]
+        if node.target is operator.getitem and isinstance(self.by_node.get(inputs[0]), tuple):
+            found = self.by_node[inputs[0]][args[1]]
         else:
             found = NOTHING.union(*map(self.of, inputs), [] if name is None else [name])
         self.by_node.setdefault(node, found)

@@ -231,12 +231,13 @@ def group_norm(canvas: Canvas, module: Any, name: str, x: Paint) -> Paint:
 
 
 def functional_group_norm(
-    canvas: Canvas, operation: Callable, name: str, x: Paint, num_groups: int, weight: Any = None, *args, **kwargs
-) -> Paint:
+    canvas: Canvas, operation: Callable, name: str, x: Paint, num_groups: int, weight: Any = None, bias: Any = None,
+    *args, **kwargs,
+) -> Paint:  # fmt: skip
     """F.group_norm, as an nn.GroupNorm with a forward of its own calls it."""
-    weight = kwargs.get("weight", weight)
     owner = canvas.owner(weight) if id(weight) in canvas.names else None
-    if not isinstance(owner, nn.GroupNorm) or owner.num_groups != num_groups:
+    written = not any(map(canvas.counted.of, canvas.node.all_input_nodes[3:]))
+    if not (isinstance(owner, nn.GroupNorm) and owner.bias is bias and owner.num_groups == num_groups and written):
         canvas.freeze(x, f"{name} normalizes over several maps")
         return x
     return group_norm(canvas, owner, name, x)

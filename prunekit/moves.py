@@ -20,6 +20,8 @@ def reshape(canvas: Canvas, operation: Any, name: str, x: Paint, /, *args, **kwa
     sizes = asked_sizes(canvas.node, operation, x.colors.dim())
     written = {d for d, size in sizes.items() if isinstance(size, int) and size != -1}
     varying = [d for d in range(out.colors.dim()) if varies(out.colors, d)]
+    for d, size in sizes.items():
+        placed_by_counts(canvas, name, out, d, size)
     split = [d for d in split_axes(x.colors.shape, out.colors.shape) if d in varying]
     # Four maps in four groups of c // 4: an axis of one, which is computed, stands for the factor that would shrink.
     ones = {d for d, size in enumerate(out.colors.shape) if size == 1 and isinstance(sizes.get(d), fx.Node)}
@@ -85,10 +87,12 @@ def channel_shuffle(canvas: Canvas, operation: Any, name: str, x: Paint, groups:
 def move(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
     """Permutations, repetitions, and axes of size one."""
     out = Paint(operation(x.colors, *(a.colors if isinstance(a, Paint) else a for a in args), **kwargs))
-    if name in ("repeat", "tile"):
-        for d, times in enumerate(reversed(list(asked_sizes(canvas.node, operation, 0).values())), start=1):
-            if d <= x.colors.dim() and x.colors.shape[-d] > 1:
-                placed_by_counts(canvas, name, out, out.colors.dim() - d, times)
+    if name in ("expand", "broadcast_to", "repeat", "tile"):
+        asked = [*asked_sizes(canvas.node, operation, 0).values()]
+        for d, size in enumerate(asked, start=out.colors.dim() - len(asked)):
+            placed_by_counts(canvas, name, out, d, size)
+    elif name == "repeat_interleave":
+        placed_by_counts(canvas, name, out, kwargs.get("dim", args[-1]), (canvas.node.args[1:], canvas.node.kwargs))
     return out
 
 
@@ -97,7 +101,7 @@ def placed_by_counts(canvas: Canvas, name: str, x: Paint, dim: int, asked: Any) 
     stay."""
     nodes: dict[fx.Node, Any] = {}
     map_arg(asked, lambda node: nodes.setdefault(node))
-    if nodes and not varies(x.colors, dim):
+    if nodes and dim < x.colors.dim() and x.colors.shape[dim] > 1 and not varies(x.colors, dim):
         canvas.freeze_counted(name, nodes)
 
 
@@ -131,6 +135,7 @@ def divide(canvas: Canvas, name: str, x: Paint, parts: Sequence[Tensor], follows
     else:
         for d in range(x.colors.dim()):
             if first.shape[d] < x.colors.shape[d]:
+                placed_by_counts(canvas, name, x, d, (canvas.node.args[1:], canvas.node.kwargs))
                 divided(canvas, name, x, d, first.shape[d], follows and len({one.shape[d] for one in parts}) == 1)
     return tuple(map(Paint, parts))
 

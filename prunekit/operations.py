@@ -1,6 +1,7 @@
 """Write down the operations of a forward, as a torch.fx graph."""
 
 import operator
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +20,9 @@ from .rules import AUGMENTED, numbers
 
 FACTORIES = ("zeros", "ones", "full", "empty", "rand", "randn")  # of torch, which fx does not see
 COUNTS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups",
-          "num_groups")  # fmt: skip
+          "num_groups", "num_parameters")  # fmt: skip
+
+ONE_AT_A_TIME = threading.RLock()  # what is patched while a forward is written down is so for all threads
 
 
 class Written(NamedTuple):
@@ -59,6 +62,13 @@ class Followed(fx.Proxy):
         value = self.tracer.measured(self)
         self.tracer.decided.add(self.node.name)
         return int(value) if isinstance(value, float) else self.__index__()
+
+    def __float__(self) -> float:
+        value = self.tracer.measured(self)
+        return value if isinstance(value, float) else float(self.__index__())
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(float(self), digits)
 
     def __len__(self) -> int:
         value = self.tracer.measured(self)
@@ -182,11 +192,12 @@ def operations(model: nn.Module, inputs: Sequence[Tensor], training: bool) -> Wr
     """
     tracer = Tracer(inputs)
     factories: dict[str, Any] = {name: partial(tracer.made, getattr(torch, name)) for name in FACTORIES}
-    with untouched(model), mock.patch.multiple(torch, **factories):
+    with ONE_AT_A_TIME, untouched(model), mock.patch.multiple(torch, **factories):
+        torch.manual_seed(0)
         for module in model.modules():  # torch looks for attributes among the buffers last, and fx watches it there
             watched: Any = {"training": training}
             del module.training
-            if isinstance(module, (*READERS, *BATCH_NORMS, nn.GroupNorm)):
+            if isinstance(module, (*READERS, *BATCH_NORMS, nn.GroupNorm, nn.PReLU)):
                 watched |= {name: module.__dict__.pop(name) for name in COUNTS if name in module.__dict__}
             module._buffers.update(watched)
         nodes = tracer.trace(model)
@@ -206,7 +217,7 @@ def same_operations(a: fx.Graph, b: fx.Graph) -> bool:
 
 
 def same_numbers(a: fx.Graph, b: fx.Graph, model: nn.Module) -> bool:
-    """Whether two graphs of the same operations compute with the same numbers; sizes may differ."""
+    """Whether the operations of two graphs, the same ones, get the same numbers and each other's results alike."""
     return all(numbers(one, model) == numbers(other, model) for one, other in zip(a.nodes, b.nodes, strict=True))
 
 

@@ -88,13 +88,19 @@ def glu(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int = -1) -> P
 def fill(canvas: Canvas, operation: Callable, name: str, *args, **kwargs) -> Paint:
     """A new tensor of constants, as large as it is said to be."""
     color = canvas.pinned(f"it comes from {name}")
-    canvas.sized[color] = set().union(*map(canvas.counted.colors, canvas.node.all_input_nodes))
+    canvas.sized[color] = [node for node in canvas.node.all_input_nodes if canvas.counted.of(node)]
     return Paint(torch.tensor(color).expand(shapes_of(operation, args, kwargs).shape))
 
 
 def spread(canvas: Canvas, operation: Callable, name: str, x: Any, /, *args, **kwargs) -> Paint:
     """In the shape of another tensor; entries of the network's own belong to that one's maps."""
-    return (moves.move if isinstance(x, Paint) else combine)(canvas, operation, name, x, *args, **kwargs)
+    if not isinstance(x, Paint):
+        return combine(canvas, operation, name, x, *args, **kwargs)
+    out = moves.move(canvas, operation, name, x, *args, **kwargs)
+    for other in paints((args, kwargs)):
+        if any(varies(other.colors, d) and not varies(out.colors, d) for d in range(out.colors.dim())):
+            canvas.freeze(other, f"{name} spreads one map over several")
+    return out
 
 
 def combine(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any, /, *args, **kwargs) -> Paint:
@@ -177,8 +183,8 @@ def attribute(canvas: Canvas, operation: Callable, name: str, x: Paint, which: s
         return getattr(x, which, *default)
     if which == "shape":
         canvas.counted.shape(canvas.node, x, canvas.sizes(x))
-    if which == "device":  # of the network's own tensors, which may be computed with
-        return next((t.device for t in canvas.model.parameters()), torch.device("cpu"))
+    if which in ("device", "dtype"):  # those of the network's own tensors, which may be computed with
+        return getattr(next(canvas.model.parameters(), torch.empty(0)), which)
     value = getattr(torch.empty(x.colors.shape, device="meta"), which, *default)
     return Paint(getattr(x.colors, which)) if isinstance(value, Tensor) else value  # as `x.data` and `x.mT` are
 
@@ -229,10 +235,10 @@ def norm(
 
 
 def normalize(
-    canvas: Canvas, operation: Callable, name: str, x: Paint, p: float = 2, dim: int = 1, *args, **kwargs
+    canvas: Canvas, operation: Callable, name: str, x: Paint, p: float = 2, dim: Any = 1, *args, **kwargs
 ) -> Paint:
     """F.normalize: each entry over a norm along an axis."""
-    return across(canvas, name, x, [dim % x.colors.dim()])
+    return across(canvas, name, x, [d % x.colors.dim() for d in ([dim] if isinstance(dim, int) else dim)])
 
 
 def softmax(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int | None = None, *args, **kwargs) -> Paint:
@@ -306,8 +312,7 @@ COMPUTING = (  # with all that they get, and None: what is not known
     None, through, combine, blend, where, extreme, mean, deviation, norm, normalize, pool, softmax, matmul,
     layers.functional_batch_norm, layers.layer_norm, layers.prelu, moves.cat,
 )  # fmt: skip
-SIZED = (moves.reshape, moves.move, spread, fill, layers.conv, layers.transposed, layers.functional_group_norm)
-EITHER = (combine, matmul, through, spread)  # whose first argument may be a constant
+EITHER = (combine, matmul, through, spread, where)  # whose first argument may be a constant
 AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
 
 
@@ -344,17 +349,17 @@ def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
     return [x for x in leaves(computed(rule, node)) if isinstance(x, fx.Node)]
 
 
-def numbers(node: fx.Node, model: nn.Module) -> list:
-    """What is written into the forward that an operation computes with, or that are places to it: all but sizes that
-    may follow a cut."""
+def numbers(node: fx.Node, model: nn.Module) -> list[str]:
+    """All that an operation gets, nodes by name, but for a number of groups, which follows a cut if a layer has it."""
     if isinstance(node.target, partial):  # a tensor that the forward makes
-        return [(x.shape, x.tolist()) for x in node.target.args]
-    kind = type(model.get_submodule(str(node.target))) if node.op == "call_module" else node.target
-    if not (node.users or changes(kind)):  # such as a comparison that a branch was decided by
+        return [repr((x.shape, x.tolist())) for x in node.target.args]
+    compares = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
+    if node.target in compares and not node.users:  # a branch was decided by it
         return []
-    rule = rule_of(kind, getattr(kind, "__name__", str(kind)))
-    found = computed(rule, node) if rule in SIZED else (node.args, node.kwargs)
-    return [x for x in leaves(found) if not isinstance(x, fx.Node)]
+    place = {layers.conv: 6, layers.functional_group_norm: 1}.get(RULES.get(node.target))  # type: ignore[call-overload]
+    args = [x for i, x in enumerate(node.args) if i != place]
+    named = {key: x for key, x in node.kwargs.items() if place is None or key not in ("groups", "num_groups")}
+    return [repr(x) for x in leaves((args, named))]
 
 
 def leaves(arguments: Any) -> list:

@@ -124,11 +124,14 @@ class Painter(fx.Interpreter):
         self.canvas.node = n
         value = super().run_node(n)
         if not paints(value):
-            self.canvas.counted.derive(n, self.canvas.names.get(id(value)))
+            args, _ = self.fetch_args_kwargs_from_env(n)
+            self.canvas.counted.derive(n, args, self.canvas.names.get(id(value)))
         return value
 
     def call_module(self, target, args: tuple, kwargs: dict) -> Any:
         module = self.fetch_attr(str(target))
+        if not paints((args, kwargs)):  # a layer that is given a constant
+            self.canvas.held.update(f"{target}.{name}" for name, _ in module.named_parameters())
         return self.paint(type(module), module, str(target), args, kwargs)
 
     def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
@@ -175,6 +178,7 @@ class Painter(fx.Interpreter):
             named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
             return rule(self.canvas, operation, name, *args, **named)
         for paint in here:
+            self.canvas.freeze_sized(name, paint)
             self.canvas.freeze(paint, f"it passes through {name}, which prunekit does not know")
         shapes = shapes_of(operation, args, kwargs)
         if changes(kind) and isinstance(shapes, Tensor) and shapes.shape != here[0].colors.shape:

@@ -126,7 +126,7 @@ FROZEN = {
     ("attention block", "a"): "max mixes maps",
     ("attention block", "inner.3"): "max mixes maps",
     ("attention block", "pixels"): "mul spreads it over several maps",
-    ("attention along", "a"): "all filters of this layer go together",
+    ("attention along", "a"): "expand_as spreads one map over several",
     ("attention along", "along"): "all filters of this layer go together",
     ("attending", "query"): "bmm mixes maps",
     ("attending", "key"): "bmm mixes maps",

@@ -1,6 +1,8 @@
 """What users write: what changes in place is followed or refused, and nothing of theirs is changed on the way."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ class Between(Three):
         self.register_buffer("mean", torch.rand(6))
         self.register_buffer("variance", torch.rand(6))
         self.register_buffer("blur", torch.ones(6, 1, 3, 3) / 9)
+        self.n, self.slopes = nn.GroupNorm(6, 6), nn.PReLU(6)
 
     def only(self, a: Tensor) -> Tensor:
         """One map, from all of them: (images, 1, pixels)."""
@@ -85,10 +88,18 @@ FOLLOWED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     ),
     "an axis that is computed": lambda m, a: a.view(*a.shape[: a.dim() - 2], -1).view(*a.shape),
     "one blur for all": lambda m, a: F.conv2d(a, m.blur[:1].expand(a.size(1), -1, -1, -1), None, 2, groups=a.size(1)),
+    "a causal mask": lambda m, a: torch.where(torch.ones(8, 8).tril() > 0, a, 0.0),
+    "rounded": lambda m, a: a[:, :, : round(a.size(2) * 0.6)] * float(a.size(3) / 3),
+    "a layer on a constant of its kind": lambda m, a: (
+        a * m.b(torch.ones(1, 3, 8, 8, dtype=a.dtype, device=a.device)).mean()
+    ),
     "the size of a kernel": lambda m, a: F.pad(a, (m.a.weight.shape[-1] // 2,) * 4) * m.a.weight.size(2),
     "of a weight's kind": lambda m, a: a.to(m.a.weight.dtype).to(m.a.weight.device) * m.a.weight.dim(),
     "norms of pixels": lambda m, a: (
-        F.normalize(a, dim=3) + torch.norm(a, dim=2, keepdim=True) + torch.linalg.vector_norm(a, 1, (2, 3), True)
+        F.normalize(a, dim=3)
+        + F.normalize(a, dim=(2, 3))
+        + torch.norm(a, dim=2, keepdim=True)
+        + torch.linalg.vector_norm(a, 1, (2, 3), True)
     ),
     "entries spread out": lambda m, a: a * m.scale.view(1, -1, 1, 1).expand_as(a) + m.shift.view(-1, 1, 1).expand_as(a),
     "a number for each image": lambda m, a: a * (1 + torch.zeros(a.size(0), 1, 1, 1, dtype=a.dtype, device=a.device)),
@@ -157,6 +168,34 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     ),
     "pixels repeated": (lambda m, a: a.repeat(1, 1, a.size(1), 1), "repeat computes with the number of its maps"),
     "as many pixels": (lambda m, a: F.interpolate(a, size=a.size(1)), "interpolate computes with the number of its"),
+    "pixels split by how many": (lambda m, a: a.split(a.size(1), 2)[0], "split computes with the number of its maps"),
+    "pixels in as many chunks": (lambda m, a: a.chunk(a.size(1), 2)[0], "chunk computes with the number of its maps"),
+    "each pixel repeated": (lambda m, a: a.repeat_interleave(a.size(1), 3), "repeat_interleave computes with the"),
+    "pixels in rows of how many": (
+        lambda m, a: a.reshape(a.size(0), a.size(1), a.size(1) // 3 * 4, -1),
+        "reshape computes with the number of its maps",
+    ),
+    "as many copies": (
+        lambda m, a: a + m.one(a).expand(-1, a.size(1), -1, -1).sum(1, True),
+        "expand computes with the number of its maps",
+    ),
+    "copies like another": (
+        lambda m, a: a + m.one(a).expand_as(a).sum(1, True),
+        "expand_as spreads one map over several",
+    ),
+    "ones, added up": (lambda m, a: a + a.new_ones(a.size(1)).cumsum(0)[-1], "cumsum computes with the number of its"),
+    "as many ones as filters": (
+        lambda m, a: a + a.new_ones(m.a.weight.shape[0]).sum(),
+        "computes with the size of 'a.weight'",
+    ),
+    "its own layer, on a constant": (
+        lambda m, a: a + m.a(torch.ones(1, 3, 8, 8, dtype=torch.float64)).abs().mean(),
+        "computes with all entries of 'a.weight' at once",
+    ),
+    "another shift": (
+        lambda m, a: F.group_norm(a, m.n.num_groups, m.n.weight, m.n.bias - m.n.bias.mean()),
+        "group_norm normalizes over several maps",
+    ),
     "ones, summed": (lambda m, a: a + a.new_ones(a.size(1)).sum(), "sum computes with the number of its maps"),
     "ones, counted": (lambda m, a: a + a.new_ones(a.shape).shape[1], "add computes with the number of its maps"),
     "ones, multiplied": (
@@ -278,6 +317,21 @@ DECIDED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "the smaller of two": lambda m, a: a.clamp(max=60.0 * min(5.5, a.size(1))),
     "a list": lambda m, a: a.clamp(max=[90.0, 80.0, 70.0, 60.0, 50.0, 40.0, 30.0][a.size(1)]),
     "a list that is too short": lambda m, a: a.clamp(max=60.0 + {6: 1}[int(a.size(1))]) if m.training else a,
+    "another input": lambda m, a: torch.minimum(
+        *((a.clamp(max=50.0), a.clamp(max=90.0))[:: 1 if a.size(1) == 6 else -1])
+    ).sub(torch.tensor(0.0)),
+    "one of two": lambda m, a: (
+        lambda low, high: torch.minimum(low if a.size(1) == 6 else high, low.abs() + high.abs())
+    )(a.clamp(max=50.0), a.clamp(max=90.0)),
+    "more of the same": lambda m, a: torch.minimum(a, 20.0 * torch.stack([m.flag.to(a.dtype)] * int(a.size(1))).sum(0)),
+    "padding in train mode": lambda m, a: (
+        F.conv2d(a, m.blur, None, 1, int(a.size(1)) // 6, 1, a.size(1)) if m.training else a
+    ),
+    "another epsilon": lambda m, a: (
+        F.group_norm(m.n(a), m.n.num_groups, m.n.weight, m.n.bias, 1.0 * int(a.size(1))) if m.training else m.n(a)
+    ),
+    "so many ones": lambda m, a: torch.minimum(a, 60 * torch.ones(int(a.size(1)), dtype=a.dtype).sum()),
+    "slopes": lambda m, a: m.slopes(a).clamp(max=60.0 * m.slopes.num_parameters),
     "a loop": lambda m, a: a.clamp(max=60.0 * sum(1 for _ in range(a.size(1)))),
     "a tensor": lambda m, a: torch.minimum(a, torch.tensor(60.0 * int(a.size(1)))),
     "a place": lambda m, a: a[:, :, : int(a.size(1))] if m.training else a,
@@ -408,3 +462,30 @@ def test_a_group_norm_that_is_called_as_a_function_loses_whole_groups():
     assert small[1].num_groups == 2
     with torch.no_grad():
         assert agree(small(X), masked(X), 1e-10)
+
+
+def test_numbers_that_compare_to_nothing_and_random_ones_do_not_change_by_themselves():
+    """A branch on how many maps there are has both forwards compared; NaN is the same NaN, a draw the same draw."""
+    model = between(
+        lambda m, a: (a.masked_fill(a != a, float("nan")) + torch.rand(1, dtype=a.dtype)) if a.size(1) > 1 else a
+    )
+    graph = pk.trace(model, X)
+    torch.rand(3)
+    assert graph.decides
+    pk.prune(model, pk.plan(graph, {"a": 0.5}))
+
+
+class Slow(Three):
+    """Others can begin while its forward is written down."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.05)
+        return self.answer(self.a(x))
+
+
+def test_two_networks_traced_at_once():
+    zeros = torch.zeros
+    with ThreadPoolExecutor(4) as pool:
+        graphs = [*pool.map(lambda model: pk.trace(model.double(), X), [Slow() for _ in range(4)])]
+    assert torch.zeros is zeros
+    assert all(graph.free() == ["a", "c"] for graph in graphs)
