@@ -127,7 +127,7 @@ FROZEN = {
     ("attention block", "inner.3"): "max mixes maps",
     ("attention block", "pixels"): "mul spreads it over several maps",
     ("attention along", "a"): "expand_as spreads one map over several",
-    ("attention along", "along"): "all filters of this layer go together",
+    ("attention along", "along"): "expand_as spreads one map over several",
     ("attending", "query"): "bmm mixes maps",
     ("attending", "key"): "bmm mixes maps",
     ("mixer", "patches"): "all filters of this layer go together",
