@@ -1,5 +1,6 @@
 """Write down the operations of a forward, as a torch.fx graph."""
 
+import copy
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -223,12 +224,22 @@ def same_numbers(a: fx.Graph, b: fx.Graph, model: nn.Module) -> bool:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Whatever a forward sets or draws in this context, the model's attributes and the random numbers are as before."""
-    attributes = [(d, dict(d)) for module in model.modules() for d in (module._buffers, module.__dict__)]
+    """Whatever a forward sets or draws in this context, the model's attributes and the random numbers are as before;
+    so is what stands in lists and dictionaries among the attributes, such as a cache."""
+    kept = [(one, copy.copy(one)) for module in model.modules() for one in containers(module.__dict__, set())]
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
-        for now, before in attributes:
+        for now, before in kept:
             now.clear()
-            now.update(before)
+            (now.update if isinstance(now, dict) else now.extend)(before)
+
+
+def containers(one: Any, seen: set[int]) -> Iterator[Any]:
+    """A list or dictionary, and all that stand in it."""
+    if isinstance(one, dict | list) and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        for value in one.values() if isinstance(one, dict) else one:
+            yield from containers(value, seen)

@@ -475,6 +475,29 @@ def test_numbers_that_compare_to_nothing_and_random_ones_do_not_change_by_themse
     pk.prune(model, pk.plan(graph, {"a": 0.5}))
 
 
+class Caching(Three):
+    """Keeps what it computed from its weights, as attention does with the biases of its positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(6))
+        self.cache: dict[str, list] = {"of": []}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.cache["of"]:
+            self.cache["of"].append(self.scale.view(-1, 1, 1) * 2)
+        return self.answer(self.a(x) * self.cache["of"][0])
+
+
+def test_a_cache_is_as_empty_as_before():
+    torch.manual_seed(0)
+    model = Caching().double().eval()
+    small, masked = cut(model)
+    assert model.cache == {"of": []}
+    with torch.no_grad():
+        assert agree(small(X), masked(X), 1e-10)
+
+
 class Slow(Three):
     """Others can begin while its forward is written down."""
 
