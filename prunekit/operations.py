@@ -23,6 +23,7 @@ FACTORIES = ("zeros", "ones", "full", "empty", "rand", "randn")  # of torch, whi
 COUNTS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups",
           "num_groups", "num_parameters")  # fmt: skip
 
+OF_ANY_MODULE = frozenset(vars(nn.Module()))
 ONE_AT_A_TIME = threading.RLock()  # what is patched while a forward is written down is so for all threads
 
 
@@ -226,7 +227,7 @@ def same_numbers(a: fx.Graph, b: fx.Graph, model: nn.Module) -> bool:
 def untouched(model: nn.Module) -> Iterator[None]:
     """Whatever a forward sets or draws in this context, the model's attributes and the random numbers are as before;
     so is what stands in lists and dictionaries among the attributes, such as a cache."""
-    kept = [(one, copy.copy(one)) for module in model.modules() for one in containers(module.__dict__, set())]
+    kept = [(one, copy.copy(one)) for module in model.modules() for one in changeable(module)]
     try:
         with torch.random.fork_rng(devices=[]):
             yield
@@ -236,10 +237,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
             (now.update if isinstance(now, dict) else now.extend)(before)
 
 
-def containers(one: Any, seen: set[int]) -> Iterator[Any]:
-    """A list or dictionary, and all that stand in it."""
-    if isinstance(one, dict | list) and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        for value in one.values() if isinstance(one, dict) else one:
-            yield from containers(value, seen)
+def changeable(module: nn.Module) -> list[Any]:
+    """The dictionaries that hold a module's attributes and buffers, and all lists and dictionaries in its own ones."""
+    found: list[Any] = [module._buffers, module.__dict__]
+    new = [value for name, value in module.__dict__.items() if name not in OF_ANY_MODULE]
+    while new:
+        one = new.pop()
+        if isinstance(one, dict | list) and all(one is not other for other in found):
+            found.append(one)
+            new.extend(one.values() if isinstance(one, dict) else one)
+    return found
