@@ -10,7 +10,7 @@ from torch.fx.node import map_arg
 
 from .canvas import Canvas
 from .errors import TraceError
-from .paint import Paint, along, paints, shapes_of, varies
+from .paint import Paint, along, paints, shapes_of, squeezed, varies
 
 
 def reshape(canvas: Canvas, operation: Any, name: str, x: Paint, /, *args, **kwargs) -> Paint:
@@ -22,6 +22,8 @@ def reshape(canvas: Canvas, operation: Any, name: str, x: Paint, /, *args, **kwa
     varying = [d for d in range(out.colors.dim()) if varies(out.colors, d)]
     for d, size in sizes.items():
         placed_by_counts(canvas, name, out, d, size)
+        if d in varying and isinstance(size, fx.Node):
+            canvas.counts.append((squeezed(out.colors).unique().tolist(), canvas.counted.colors(size), name))
     split = [d for d in split_axes(x.colors.shape, out.colors.shape) if d in varying]
     # Four maps in four groups of c // 4: an axis of one, which is computed, stands for the factor that would shrink.
     ones = {d for d, size in enumerate(out.colors.shape) if size == 1 and isinstance(sizes.get(d), fx.Node)}

@@ -498,6 +498,32 @@ def test_a_cache_is_as_empty_as_before():
         assert agree(small(X), masked(X), 1e-10)
 
 
+class Heads(nn.Module):
+    """Attention whose values are laid out by the size of what all of it is computed from."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.a, self.c, self.fc = conv(3, 8), conv(8, 8), conv(8, 5), nn.Linear(5, 3)
+        self.gate, self.d = nn.Linear(8, 8), conv(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        b, c, h, w = x.shape
+        gate = self.gate(x.mean((2, 3))).view(b, c, 1, 1).sigmoid()
+        v = self.a(x).reshape(b, 2, c // 2, h * w)
+        v = (v @ torch.ones(h * w, h * w, dtype=v.dtype)).reshape(b, c, h, w)
+        return self.fc((self.c(v) * self.d(x * gate)).mean((2, 3)))
+
+
+def test_maps_laid_out_by_the_number_of_others_stay():
+    torch.manual_seed(0)
+    model = randomize(Heads().double().eval())
+    graph = pk.trace(model, X)
+    assert {graph.reasons[color] for color in graph.layers["a"]} == {"reshape takes their number from other maps"}
+    assert graph.reasons.keys().isdisjoint(graph.layers["stem"])
+    assert graph.layers["gate"] == graph.layers["stem"]
+
+
 class Slow(Three):
     """Others can begin while its forward is written down."""
 

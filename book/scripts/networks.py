@@ -141,6 +141,8 @@ def measure(name: str, model: nn.Module, size: int) -> dict[str, Any]:
         row |= {"layers": len(graph.layers), "filters": len(colors), "removable": len(colors) - reasons.total()}
         del reasons[OUTPUT]
         row["reason"] = reasons.most_common(1)[0][0] if reasons else ""
+        if not row["removable"]:
+            return row
         plan = random_plan(graph, RATE)
         start = time.process_time()
         small = pk.prune(model, plan)
