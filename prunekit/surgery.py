@@ -213,11 +213,16 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
         wanted, got = outputs(masked, inputs), outputs(small, inputs)
     for a, b in zip(got, wanted, strict=True):
         scale, tolerance = b.abs().max().clamp(min=torch.finfo(b.dtype).tiny), TOLERANCE.get(b.dtype, 5e-2)
+        if not scale.isfinite():
+            raise SurgeryError(
+                "The network's own output is not finite on a random input: it cannot be told whether the pruned one "
+                "computes the same, so nothing was cut."
+            )
         if a.shape != b.shape or not (a - b).abs().max() <= tolerance * scale:
             raise SurgeryError(
                 "The pruned network computes something else than the masked one, so nothing was cut. Either a size is "
                 "written into the forward as a number, or it computes with the number of its maps, as in "
-                "x / int(x.size(1)), or the network's own output is not finite."
+                "x / int(x.size(1))."
             )
 
 
