@@ -35,10 +35,10 @@ class Canvas:
     at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without
     entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says
     what depends on how many maps there are, or on tensors of the network's; `sized` has, for the color of a new tensor
-    of constants, the nodes that its size depends on; `counts` has colors that are laid out along an axis, each with
-    those that its size counts; `computed` has tensors that are computed from
-    lists of the network's own entry by entry, `held` those that are used as a whole, by name, or by name and dimension
-    where that size is used. `at` names the operation that is being carried out, `node` is its node in the graph.
+    of constants, the nodes that its size depends on; `counts` has colors that are laid out along an axis, with those
+    that its size counts; `computed` has tensors that are computed from lists of the network's own entry by entry,
+    `held` those that are used as a whole, by name, or by name and dimension where that size is used. `at` names the
+    operation that is being carried out, `node` is its node in the graph.
     """
 
     node: fx.Node

@@ -232,6 +232,7 @@ SPREADS: dict[Any, Callable] = {  # by what the operation does to paint
     rules.through: through,
     moves.reshape: move,
     moves.move: move,
+    rules.spread: move,
     moves.pixel_shuffle: move,
     moves.pixel_unshuffle: move,
     moves.channel_shuffle: move,

@@ -349,7 +349,7 @@ def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
     return [x for x in leaves(computed(rule, node)) if isinstance(x, fx.Node)]
 
 
-def numbers(node: fx.Node, model: nn.Module) -> list[str]:
+def numbers(node: fx.Node) -> list[str]:
     """All that an operation gets, nodes by name, but for a number of groups, which follows a cut if a layer has it."""
     if isinstance(node.target, partial):  # a tensor that the forward makes
         return [repr((x.shape, x.tolist())) for x in node.target.args]

@@ -22,12 +22,17 @@ ALL = "all of these"
 
 
 def costs(ledgers: Iterable[Ledger]) -> pd.DataFrame:
-    """The time that each experiment took for one seed, as text: a row each, a column per setting and machine."""
+    """The time that each experiment took for one seed, as text: a row each, a column per setting and machine.
+
+    Where a machine has no time that is whole, its column is left out.
+    """
     columns = {}
     for ledger in ledgers:
         took = spent(ledger)
         took = took[took["experiment"].isin(EXPERIMENTS)]
         for (device, threads), rows in took.groupby(["device", "threads"], sort=False):
+            if rows["untimed"].all():
+                continue
             rows = rows.set_index("experiment")
             one = (rows["seconds"] / rows["seeds"]).clip(lower=1)
             shown = one.map(spoken) + rows["untimed"].map({True: UNTIMED, False: ""})
