@@ -35,8 +35,8 @@ class Canvas:
     at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without
     entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says
     what depends on how many maps there are, or on tensors of the network's; `sized` has, for the color of a new tensor
-    of constants, the nodes that its size depends on; `counts` has colors that are laid out along an axis, with those
-    that its size counts; `computed` has tensors that are computed from lists of the network's own entry by entry,
+    of constants, the nodes that its size depends on; `laid_out` has colors that are laid out along an axis, with
+    those that its size counts; `computed` has tensors that are computed from lists of the network's own entry by entry,
     `held` those that are used as a whole, by name, or by name and dimension where that size is used. `at` names the
     operation that is being carried out, `node` is its node in the graph.
     """
@@ -52,7 +52,7 @@ class Canvas:
         self.widths: dict[str, tuple[int, ...]] = {}
         self.counted = Counted()
         self.sized: dict[int, list[fx.Node]] = {}
-        self.counts: list[tuple[list[int], set[int], str]] = []
+        self.laid_out: list[tuple[list[int], set[int], str]] = []
         self.computed: dict[int, tuple[Tensor, list[Tensor]]] = {}
         self.held: set[str | tuple[str, int]] = set()
         self.names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
@@ -175,7 +175,7 @@ class Canvas:
             for one, what in ((axis.tensor, "all entries of {!r} at once"), (key, "the size of {!r}")):
                 if one in self.held:
                     self.colors.freeze(axis.colors, f"the forward computes with {what.format(axis.tensor)}")
-        for colors, counted, name in self.counts:
+        for colors, counted, name in self.laid_out:
             if counted and {*map(self.colors.find, colors)}.isdisjoint(map(self.colors.find, counted)):
                 self.colors.freeze(colors, f"{name} takes their number from other maps")
         balance.settle(self.colors, self.divisions, "what it is divided into has to stay of one size")

@@ -6,11 +6,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_aggregate
 
 from .paint import Paint, squeezed, varies
 
 Atom = int | str | tuple[str, int]
 NOTHING: frozenset[Atom] = frozenset()
+
+
+def leaves(arguments: Any) -> list:
+    """All that stands in nested arguments, slices among them."""
+    found: list = []
+    map_aggregate(arguments, found.append)
+    return found
+
+
+def nodes(arguments: Any) -> list[fx.Node]:
+    """All nodes in nested arguments."""
+    return [x for x in leaves(arguments) if isinstance(x, fx.Node)]
 
 
 class Counted:

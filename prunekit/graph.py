@@ -28,10 +28,16 @@ class Graph:
     nothing.
     """
 
-    decides: tuple[fx.Graph, ...] = ()
-
-    def __init__(self, canvas: Canvas, nodes: fx.Graph, training: fx.Graph | None, inputs: tuple[Tensor, ...]):
+    def __init__(
+        self,
+        canvas: Canvas,
+        nodes: fx.Graph,
+        training: fx.Graph | None,
+        decides: tuple[fx.Graph, ...],
+        inputs: tuple[Tensor, ...],
+    ):
         self.model, self.nodes, self.training, self.inputs = canvas.model, nodes, training, inputs
+        self.decides = decides
         self.axes, self.reasons = canvas.resolved(), canvas.colors.frozen()
         self.positions = canvas.positions
         self.widths = {name: tuple(map(canvas.colors.find, colors)) for name, colors in canvas.widths.items()}

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.node import map_arg
 
 from .canvas import Canvas
+from .counting import nodes
 from .errors import TraceError
 from .paint import Paint, along, paints, shapes_of, squeezed, varies
 
@@ -23,7 +23,7 @@ def reshape(canvas: Canvas, operation: Any, name: str, x: Paint, /, *args, **kwa
     for d, size in sizes.items():
         placed_by_counts(canvas, name, out, d, size)
         if d in varying and isinstance(size, fx.Node):
-            canvas.counts.append((squeezed(out.colors).unique().tolist(), canvas.counted.colors(size), name))
+            canvas.laid_out.append((squeezed(out.colors).unique().tolist(), canvas.counted.colors(size), name))
     split = [d for d in split_axes(x.colors.shape, out.colors.shape) if d in varying]
     # Four maps in four groups of c // 4: an axis of one, which is computed, stands for the factor that would shrink.
     ones = {d for d, size in enumerate(out.colors.shape) if size == 1 and isinstance(sizes.get(d), fx.Node)}
@@ -101,10 +101,9 @@ def move(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **k
 def placed_by_counts(canvas: Canvas, name: str, x: Paint, dim: int, asked: Any) -> None:
     """What is `asked` for along an axis of `x` that is none of maps: if it depends on how many maps there are, they
     stay."""
-    nodes: dict[fx.Node, Any] = {}
-    map_arg(asked, lambda node: nodes.setdefault(node))
-    if nodes and dim < x.colors.dim() and x.colors.shape[dim] > 1 and not varies(x.colors, dim):
-        canvas.freeze_counted(name, nodes)
+    found = nodes(asked)
+    if found and dim < x.colors.dim() and x.colors.shape[dim] > 1 and not varies(x.colors, dim):
+        canvas.freeze_counted(name, dict.fromkeys(found))
 
 
 def cat(canvas: Canvas, operation: Callable, name: str, xs: Sequence, /, *args, **kwargs) -> Paint:
@@ -232,7 +231,8 @@ def pad(
     spatial = max(0, x.colors.dim() - 2) * 2
     if any(pad[:spatial]):  # pixels around a map
         asked: Any = canvas.node.kwargs.get("pad", canvas.node.args[1:2])
-        placed_by_counts(canvas, name, x, 0, asked[0][:spatial] if asked and isinstance(asked[0], tuple) else asked)
+        beside = asked[0][:spatial] if asked and isinstance(asked[0], tuple) else asked
+        canvas.freeze_counted(name, dict.fromkeys(nodes(beside)))
         x = Paint(along(canvas.per_channel(x), 1, (*x.colors.shape[:2], *out.shape[2:])))
     for i in range(spatial, len(pad), 2):
         if pad[i] or pad[i + 1]:

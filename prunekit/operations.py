@@ -15,9 +15,10 @@ from torch.fx import proxy
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
+from .arguments import numbers
 from .layers import BATCH_NORMS, READERS
 from .paint import shapes_of, without_content
-from .rules import AUGMENTED, numbers
+from .rules import AUGMENTED
 
 FACTORIES = ("zeros", "ones", "full", "empty", "rand", "randn")  # of torch, which fx does not see
 COUNTS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups",

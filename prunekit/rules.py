@@ -5,12 +5,10 @@ A rule takes the canvas, the operation, its name, and the operation's own argume
 
 import operator
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.fx.node import map_aggregate
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import layers, moves
@@ -308,10 +306,6 @@ KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of me
     attribute: (getattr,),
 }  # fmt: skip
 RULES: dict[Any, Callable] = {kind: rule for rule, kinds in KINDS.items() for kind in kinds}
-COMPUTING = (  # with all that they get, and None: what is not known
-    None, through, combine, blend, where, extreme, mean, deviation, norm, normalize, pool, softmax, matmul,
-    layers.functional_batch_norm, layers.layer_norm, layers.prelu, moves.cat,
-)  # fmt: skip
 EITHER = (combine, matmul, through, spread, where)  # whose first argument may be a constant
 AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
 
@@ -333,37 +327,3 @@ def rule_of(kind: Any, name: str) -> Callable | None:
         rule = RULES.get(kind[:-1])
         return rule if rule in (through, combine, blend, where) else None
     return rule
-
-
-def computed(rule: Callable | None, node: fx.Node) -> tuple:
-    """What an operation computes with, of a node's arguments: all but what are sizes to it, or places."""
-    if rule in COMPUTING:
-        return (*node.args, *node.kwargs.values())
-    full = {"new_full": 2, torch.full: 1}
-    place = 2 if rule is assign else 3 if rule is moves.pad else full.get(node.target, len(node.args))  # type: ignore
-    return (*node.args[place:], *(node.kwargs.get(name) for name in ("fill_value", "value")))
-
-
-def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
-    """The nodes among what an operation computes with."""
-    return [x for x in leaves(computed(rule, node)) if isinstance(x, fx.Node)]
-
-
-def numbers(node: fx.Node) -> list[str]:
-    """All that an operation gets, nodes by name, but for a number of groups, which follows a cut if a layer has it."""
-    if isinstance(node.target, partial):  # a tensor that the forward makes
-        return [repr((x.shape, x.tolist())) for x in node.target.args]
-    compares = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
-    if node.target in compares and not node.users:  # a branch was decided by it
-        return []
-    place = {layers.conv: 6, layers.functional_group_norm: 1}.get(RULES.get(node.target))  # type: ignore[call-overload]
-    args = [x for i, x in enumerate(node.args) if i != place]
-    named = {key: x for key, x in node.kwargs.items() if place is None or key not in ("groups", "num_groups")}
-    return [repr(x) for x in leaves((args, named))]
-
-
-def leaves(arguments: Any) -> list:
-    """All that stands in nested arguments, slices among them."""
-    found: list = []
-    map_aggregate(arguments, found.append)
-    return found

@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from .arguments import values
 from .canvas import Canvas
 from .errors import TraceError, said
 from .graph import Graph
@@ -26,7 +27,7 @@ from .modes import in_mode
 from .moves import reshape
 from .operations import operations, same_operations, untouched
 from .paint import Paint, paints, shapes_of
-from .rules import EITHER, attribute, changes, combine, fill, rule_of, sizes, through, values
+from .rules import EITHER, attribute, changes, combine, fill, rule_of, sizes, through
 
 NUMPY = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names as well
 REMEDIES = {  # by what torch.fx says
@@ -98,13 +99,12 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
                 f"The network does not run on an input of shape {quoted}{mode}: {canvas.at} says: {error}"
             ) from error
     canvas.settle()
-    graph = Graph(canvas, nodes, training, tuple(x.detach() for x in example))
     decided, cut = written.decided | other.decided, {*canvas.axes, *(axis.tensor for axis in canvas.axes.values())}
     asked = [node for one in (nodes, training) if one is not None for node in one.nodes if node.name in decided]
     counted = any(canvas.counted.colors(node) or canvas.counted.names(node) & cut for node in asked)
-    if written.counts or other.counts or counted:
-        graph.decides = (written.nodes, other.nodes) if written.asked else (written.nodes,)
-    return graph
+    modes = (written.nodes, other.nodes) if written.asked else (written.nodes,)
+    decides = modes if written.counts or other.counts or counted else ()
+    return Graph(canvas, nodes, training, decides, tuple(x.detach() for x in example))
 
 
 def in_pairs(example: Sequence[Tensor]) -> list[Tensor]:
