@@ -22,6 +22,7 @@ RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of figure 3, before ret
 RETRAINED = (0.5, 0.7, 0.9)  # of these, after retraining
 STRATEGIES = ("independent", "greedy")
 THIN = (0.5, 0.9)  # of figure 2(c)
+EPOCHS_OF_A_CUT = 2  # of figure 2(c) too: there are many cuts, two per layer
 
 
 def greedy(network: str) -> Parts:
@@ -121,7 +122,7 @@ def epochs_of_a_layer(setting: Setting, name: str, times: int) -> int:
 
 
 def retrained_sensitivity(network: str) -> Parts:
-    """Each layer pruned alone at the rates `THIN` and retrained for `epochs_of_a_cut` epochs. Figure 2(c).
+    """Each layer pruned alone at the rates `THIN` and retrained for `EPOCHS_OF_A_CUT` epochs. Figure 2(c).
 
     A row per layer, rate, split and epoch, epoch 0 before retraining.
     """
@@ -134,11 +135,10 @@ def retrained_sensitivity(network: str) -> Parts:
             made = plan(trace(model, job.setting.example()), {layer: rate})
             key = ["network", "seed", "split", "layer", "rate", "epoch"]
             sizes = {"filters": made.filters[layer], "kept": len(made.kept[layer])}
-            epochs = epochs_of_a_cut(job.setting)
-            retrained(job, prune(model, made), epochs, {**mark, **sizes}, key, job.experiment)
+            retrained(job, prune(model, made), EPOCHS_OF_A_CUT, {**mark, **sizes}, key, job.experiment)
 
         def work(setting: Setting) -> Work:
-            return training_work(setting, network, setting.retraining.lasting(epochs_of_a_cut(setting)))
+            return training_work(setting, network, setting.retraining.lasting(EPOCHS_OF_A_CUT))
 
         return Part(job.experiment, mark, code, work, network)
 
@@ -147,11 +147,6 @@ def retrained_sensitivity(network: str) -> Parts:
         return [part(job, number, layer, rate) for rate in reversed(THIN) for number, layer in layers.items()]
 
     return parts
-
-
-def epochs_of_a_cut(setting: Setting) -> int:
-    """How long each cut of figure 2(c) is retrained: there are many, so a quarter of what a whole network gets."""
-    return max(2, setting.retraining.epochs // 4)
 
 
 def retrained(job: Job, small, epochs: int, mark: Row, key: list[str], table: str) -> None:
