@@ -32,13 +32,12 @@ class Canvas:
     """What rules work on: each takes paint that arrives at an operation, notes here what follows, and returns paint.
 
     `axes` are the dimensions of tensors that have colors, by tensor and dimension. `positions` says, for each weight,
-    at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without
-    entries; `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says
-    what depends on how many maps there are, or on tensors of the network's; `sized` has, for the color of a new tensor
-    of constants, the nodes that its size depends on; `laid_out` has colors that are laid out along an axis, with
-    those that its size counts; `computed` has tensors that are computed from lists of the network's own entry by entry,
-    `held` those that are used as a whole, by name, or by name and dimension where that size is used. `at` names the
-    operation that is being carried out, `node` is its node in the graph.
+    at how many places of one input's maps it is used; `widths` has the colors of the maps of each norm without entries;
+    `divisions` are the tensors that are divided into equal parts, each part as its colors. `counted` says what depends
+    on how many maps there are, or on tensors of the network's; `laid_out` has colors that are laid out along an axis,
+    with those that its size counts; `computed` has tensors that are computed from lists of the network's own entry by
+    entry, `held` those that are used as a whole, by name, or by name and dimension where that size is used. `at` names
+    the operation that is being carried out, `node` is its node in the graph.
     """
 
     node: fx.Node
@@ -51,7 +50,6 @@ class Canvas:
         self.positions: dict[str, int] = {}
         self.widths: dict[str, tuple[int, ...]] = {}
         self.counted = Counted()
-        self.sized: dict[int, list[fx.Node]] = {}
         self.laid_out: list[tuple[list[int], set[int], str]] = []
         self.computed: dict[int, tuple[Tensor, list[Tensor]]] = {}
         self.held: set[str | tuple[str, int]] = set()
@@ -72,17 +70,6 @@ class Canvas:
             self.colors.freeze(self.counted.colors(node), f"{name} computes with the number of its maps")
             if not (isinstance(value, Tensor) and self.own(value)):
                 self.held |= self.counted.names(node)
-
-    def sizes(self, paint: Paint) -> list[fx.Node]:
-        """The nodes that the size of `paint` depends on, along an axis that is none of maps."""
-        if not any(self.sized.values()):
-            return []
-        here = set(self.united(paint).flatten().tolist())
-        return [node for one, nodes in self.sized.items() if self.colors.find(one) in here for node in nodes]
-
-    def freeze_sized(self, name: str, paint: Paint) -> None:
-        """An operation sums over `paint`, or the like."""
-        self.freeze_counted(name, dict.fromkeys(self.sizes(paint)))
 
     def like(self, shapes: Any, name: str) -> Any:
         """Frozen paint in the shapes of an operation's result."""

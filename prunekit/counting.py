@@ -1,7 +1,6 @@
 """What a forward computes beside its maps: from how many there are, or from tensors that are cut along with them."""
 
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,15 +32,14 @@ class Counted:
     def __init__(self) -> None:
         self.by_node: dict[fx.Node, Any] = {}  # sets of colors and names
 
-    def shape(self, node: fx.Node, x: Paint, sizes: Sequence[fx.Node]) -> None:
-        """`node` asks for the shape of `x`; any axis may depend on the nodes `sizes`."""
+    def shape(self, node: fx.Node, x: Paint) -> None:
+        """`node` asks for the shape of `x`."""
         here = frozenset(squeezed(x.colors).flatten().tolist())
-        more = NOTHING.union(*map(self.of, sizes))
-        self.by_node[node] = tuple(here | more if varies(x.colors, d) else more for d in range(x.colors.dim()))
+        self.by_node[node] = tuple(here if varies(x.colors, d) else NOTHING for d in range(x.colors.dim()))
 
-    def size(self, node: fx.Node, x: Paint, sizes: Sequence[fx.Node], dim: int) -> None:
+    def size(self, node: fx.Node, x: Paint, dim: int) -> None:
         """`node` asks for the size of `x` along one axis."""
-        self.shape(node, x, sizes)
+        self.shape(node, x)
         self.by_node[node] = self.by_node[node][dim]
 
     def ask(self, node: fx.Node, name: str, tensor: Tensor, value: Any) -> None:

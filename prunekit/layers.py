@@ -248,7 +248,6 @@ def across(canvas: Canvas, name: str, x: Paint, dims: Sequence[int]) -> Paint:
 
     Where maps lie along another axis as well, as of two tensors that were stacked, those at one place go together.
     """
-    canvas.freeze_sized(name, x)
     if not any(varies(x.colors, d) for d in dims):
         return x
     if not any(varies(x.colors, d) for d in range(x.colors.dim()) if d not in dims):

@@ -136,6 +136,15 @@ class Tracer(fx.Tracer):
             return self.create_proxy("call_function", factory, args, kwargs)
         return factory(*args, **kwargs)
 
+    def parameters(self, method: Callable) -> Callable:
+        """`method`, noticed: whoever counts entries of parameters may count maps."""
+
+        def noticed(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            self.counts = True
+            return method(module, *args, **kwargs)
+
+        return noticed
+
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.measured(obj)
         self.decided.add(obj.node.name)
@@ -195,7 +204,8 @@ def operations(model: nn.Module, inputs: Sequence[Tensor], training: bool) -> Wr
     """
     tracer = Tracer(inputs)
     factories: dict[str, Any] = {name: partial(tracer.made, getattr(torch, name)) for name in FACTORIES}
-    with ONE_AT_A_TIME, untouched(model), mock.patch.multiple(torch, **factories):
+    parameters = mock.patch.object(nn.Module, "parameters", tracer.parameters(nn.Module.parameters))
+    with ONE_AT_A_TIME, untouched(model), mock.patch.multiple(torch, **factories), parameters:
         torch.manual_seed(0)
         for module in model.modules():  # torch looks for attributes among the buffers last, and fx watches it there
             watched: Any = {"training": training}

@@ -84,10 +84,9 @@ def glu(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int = -1) -> P
 
 
 def fill(canvas: Canvas, operation: Callable, name: str, *args, **kwargs) -> Paint:
-    """A new tensor of constants, as large as it is said to be."""
-    color = canvas.pinned(f"it comes from {name}")
-    canvas.sized[color] = [node for node in canvas.node.all_input_nodes if canvas.counted.of(node)]
-    return Paint(torch.tensor(color).expand(shapes_of(operation, args, kwargs).shape))
+    """A new tensor of constants, as large as it is said to be: maps that this counts cannot go."""
+    canvas.freeze_counted(name, dict.fromkeys(canvas.node.all_input_nodes))
+    return canvas.like(shapes_of(operation, args, kwargs), name)
 
 
 def spread(canvas: Canvas, operation: Callable, name: str, x: Any, /, *args, **kwargs) -> Paint:
@@ -123,8 +122,6 @@ def blend(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *others, 
 def matmul(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any) -> Paint:
     """Sums of products, as in attention over pixels: what is summed over cannot go, the axes that are left can."""
     a, b = (canvas.like(x, "a constant") if isinstance(x, Tensor) else x for x in (a, b))
-    for x in (a, b):
-        canvas.freeze_sized(name, x)
     if min(a.colors.dim(), b.colors.dim()) < 2 or varies(a.colors, -1) or varies(b.colors, -2):
         for x in (a, b):
             canvas.freeze(x, f"{name} mixes maps")
@@ -169,9 +166,9 @@ def meet(canvas: Canvas, name: str, a: Paint, b: Paint) -> Paint:
 def sizes(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Sizes are what they are."""
     if name in ("numel", "nelement") or (name == "size" and not (args or kwargs)):
-        canvas.counted.shape(canvas.node, x, canvas.sizes(x))
+        canvas.counted.shape(canvas.node, x)
     elif name == "size":
-        canvas.counted.size(canvas.node, x, canvas.sizes(x), *args, **kwargs)
+        canvas.counted.size(canvas.node, x, *args, **kwargs)
     return operation(x.colors, *args, **kwargs)
 
 
@@ -180,7 +177,7 @@ def attribute(canvas: Canvas, operation: Callable, name: str, x: Paint, which: s
     if isinstance(x, tuple):  # several results, by name
         return getattr(x, which, *default)
     if which == "shape":
-        canvas.counted.shape(canvas.node, x, canvas.sizes(x))
+        canvas.counted.shape(canvas.node, x)
     if which in ("device", "dtype"):  # those of the network's own tensors, which may be computed with
         return getattr(next(canvas.model.parameters(), torch.empty(0)), which)
     value = getattr(torch.empty(x.colors.shape, device="meta"), which, *default)

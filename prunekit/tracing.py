@@ -156,9 +156,8 @@ class Painter(fx.Interpreter):
                 if kind is operator.setitem or id(args[0]) not in self.canvas.names:
                     self.canvas.held.update(self.canvas.names[id(one)] for one in self.canvas.own(args[0]))
                 args = (args[0].clone(), *args[1:])
-            if rule is fill and any(map(self.canvas.counted.colors, inputs)):
-                self.canvas.freeze_counted(name, {n: inputs[n] for n in values(rule, self.canvas.node)})
-                return fill(self.canvas, operation, name, *args, **kwargs)
+            if rule is fill:
+                self.canvas.freeze_counted(name, inputs)
             value = operation(*args, **kwargs)
             if rule in (sizes, attribute) and id(args[0]) in self.canvas.names:
                 self.canvas.counted.ask(self.canvas.node, self.canvas.names[id(args[0])], args[0], value)
@@ -178,7 +177,6 @@ class Painter(fx.Interpreter):
             named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
             return rule(self.canvas, operation, name, *args, **named)
         for paint in here:
-            self.canvas.freeze_sized(name, paint)
             self.canvas.freeze(paint, f"it passes through {name}, which prunekit does not know")
         shapes = shapes_of(operation, args, kwargs)
         if changes(kind) and isinstance(shapes, Tensor) and shapes.shape != here[0].colors.shape:

@@ -122,7 +122,7 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     ),
     "into zeros": (
         lambda m, a: (z := a.new_zeros(a.shape), z.__setitem__(slice(None), a))[0],
-        "it comes from new_zeros",
+        "new_zeros computes with the number of its maps",
     ),
     "divided by how many": (lambda m, a: a / a.size(1), "truediv computes with the number of its maps"),
     "less how many": (lambda m, a: torch.relu(a - a.shape[1] // 2), "sub computes with the number of its maps"),
@@ -183,7 +183,19 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
         lambda m, a: a + m.one(a).expand_as(a).sum(1, True),
         "expand_as spreads one map over several",
     ),
-    "ones, added up": (lambda m, a: a + a.new_ones(a.size(1)).cumsum(0)[-1], "cumsum computes with the number of its"),
+    "ones, added up": (lambda m, a: a + a.new_ones(a.size(1)).cumsum(0)[-1], "new_ones computes with the number of"),
+    "ones, pooled": (
+        lambda m, a: a + F.adaptive_avg_pool1d(F.pad(torch.ones(1, 1, a.size(1)), (0, 3)), 1).view(1, 1, 1, 1),
+        "ones computes with the number of its maps",
+    ),
+    "ones, convolved": (
+        lambda m, a: a + F.conv2d(a.new_ones(1, 1, a.size(1), 8), m.blur[:1]).mean(),
+        "new_ones computes with the number of its maps",
+    ),
+    "one of the ones": (
+        lambda m, a: a + torch.cat([a.new_ones(a.size(1)), a.new_zeros(3)])[4],
+        "new_ones computes with the number of its maps",
+    ),
     "as many ones as filters": (
         lambda m, a: a + a.new_ones(m.a.weight.shape[0]).sum(),
         "computes with the size of 'a.weight'",
@@ -196,15 +208,15 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
         lambda m, a: F.group_norm(a, m.n.num_groups, m.n.weight, m.n.bias - m.n.bias.mean()),
         "group_norm normalizes over several maps",
     ),
-    "ones, summed": (lambda m, a: a + a.new_ones(a.size(1)).sum(), "sum computes with the number of its maps"),
-    "ones, counted": (lambda m, a: a + a.new_ones(a.shape).shape[1], "add computes with the number of its maps"),
+    "ones, summed": (lambda m, a: a + a.new_ones(a.size(1)).sum(), "new_ones computes with the number of its maps"),
+    "ones, counted": (lambda m, a: a + a.new_ones(a.shape).shape[1], "new_ones computes with the number of"),
     "ones, multiplied": (
         lambda m, a: a + a.new_ones(1, a.size(1)) @ torch.ones(a.size(1), 1, dtype=a.dtype),
-        "matmul computes with the number of its maps",
+        "new_ones computes with the number of its maps",
     ),
     "ones of torch's, averaged": (
         lambda m, a: a + (torch.ones(2, a.size(1)) * torch.arange(2).view(2, 1)).mean(1).view(2, 1, 1, 1),
-        "mean computes with the number of its maps",
+        "ones computes with the number of its maps",
     ),
     "full of how many, by torch": (
         lambda m, a: torch.minimum(a, torch.full((1,), 60.0 * a.size(1), dtype=a.dtype)),
@@ -212,7 +224,7 @@ PINNED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     ),
     "new maps, as many": (
         lambda m, a: a + torch.zeros(a.size(0), a.size(1), 8, 8, dtype=a.dtype),
-        "it comes from zeros",
+        "zeros computes with the number of its maps",
     ),
     "how many, beside pixels": (
         lambda m, a: torch.cat([a, (torch.arange(1) + a.size(1)).view(1, 1, 1, 1).expand(2, 6, 8, 1)], 3),
@@ -312,6 +324,7 @@ DECIDED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a number in train mode": lambda m, a: a.clamp(max=float(a.size(1))) if m.training else a,
     "another number in train mode": lambda m, a: a.clamp(max=int(a.size(1)) if m.training else 60.0),
     "what a layer says": lambda m, a: a.clamp(max=60.0 * m.a.out_channels),
+    "what parameters say": lambda m, a: a.clamp(max=60.0 * next(m.a.parameters()).shape[0]),
     "what a layer says in train mode": lambda m, a: a / m.c.in_channels if m.training else a,
     "a branch": lambda m, a: a.clamp(max=60.0) if a.size(1) == 6 else a,
     "the smaller of two": lambda m, a: a.clamp(max=60.0 * min(5.5, a.size(1))),
