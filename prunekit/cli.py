@@ -202,16 +202,16 @@ def reproduce(
 @app.command()
 def merge(
     folder: Annotated[list[Path], typer.Argument(help="Folders of results from other machines.")],
-    setting: SettingOption = "digits",
     results: ResultsOption = None,
 ) -> None:
     """Take the rows of other folders of results into one, with their origin; a row that differs is refused."""
-    ledger = Ledger(results, settings.setting(setting).name)
     for other in folder:
-        theirs = Ledger(other, ledger.setting)
-        if not theirs.folder.is_dir():
-            raise PrunekitError(f"There are no results of {ledger.setting} in {other}.")
-        typer.echo(f"{ledger.merge(theirs)} rows from {other}")
+        theirs = [Ledger(other, name) for name in settings.SETTINGS]
+        if not any(ledger.folder.is_dir() for ledger in theirs):
+            raise PrunekitError(f"There are no results of {', '.join(settings.SETTINGS)} in {other}.")
+        for ledger in theirs:
+            if ledger.folder.is_dir():
+                typer.echo(f"{Ledger(results, ledger.setting).merge(ledger)} rows of {ledger.setting} from {other}")
 
 
 @app.command()
