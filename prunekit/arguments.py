@@ -17,18 +17,13 @@ COMPUTING = (  # with all that they get, and None: what is not known
 )  # fmt: skip
 
 
-def computed(rule: Callable | None, node: fx.Node) -> tuple:
-    """What an operation computes with, of a node's arguments: all but what are sizes to it, or places."""
+def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
+    """The nodes among what an operation computes with: all but what are sizes to it, or places."""
     if rule in COMPUTING:
-        return (*node.args, *node.kwargs.values())
+        return nodes((node.args, node.kwargs))
     full = {"new_full": 2, torch.full: 1}
     place = 2 if rule is rules.assign else 3 if rule is moves.pad else full.get(node.target, len(node.args))  # type: ignore
-    return (*node.args[place:], *(node.kwargs.get(name) for name in ("fill_value", "value")))
-
-
-def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
-    """The nodes among what an operation computes with."""
-    return nodes(computed(rule, node))
+    return nodes((node.args[place:], [node.kwargs.get(name) for name in ("fill_value", "value")]))
 
 
 def numbers(node: fx.Node) -> list[str]:
@@ -38,7 +33,7 @@ def numbers(node: fx.Node) -> list[str]:
     compares = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
     if node.target in compares and not node.users:  # a branch was decided by it
         return []
-    place = {layers.conv: 6, layers.functional_group_norm: 1}.get(rules.RULES.get(node.target))  # type: ignore[call-overload]
+    place = {layers.functional: 6, layers.functional_group_norm: 1}.get(rules.RULES.get(node.target))  # type: ignore[call-overload]
     args = [x for i, x in enumerate(node.args) if i != place]
     named = {key: x for key, x in node.kwargs.items() if place is None or key not in ("groups", "num_groups")}
     return [repr(x) for x in leaves((args, named))]

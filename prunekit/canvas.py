@@ -95,12 +95,18 @@ class Canvas:
 
     def per_channel(self, paint: Paint, dim: int = 1) -> list[int]:
         """One color for each index along `dim`; where an index has several, they are united."""
-        rows = squeezed(paint.colors, but=dim).movedim(dim, 0).flatten(1)
+        rows = squeezed(paint.colors, but=dim).movedim(dim, 0).unsqueeze(-1).flatten(1)
         firsts = rows.amax(1).tolist()
         for row in (rows != rows[:, :1]).any(1).nonzero()[:, 0].tolist():
             for color in rows[row].unique().tolist():
                 self.colors.unite(firsts[row], color)
         return firsts
+
+    def tie(self, colors: list[int], parts: int, dim: int = 1) -> list[int]:
+        """Of `colors` in so many equal parts: unite those at one place of each, or along 0 each part; what is left."""
+        if parts == 1 and dim == 1:  # most layers
+            return colors
+        return self.per_channel(Paint(torch.tensor(colors).view(parts, -1)), dim)
 
     def remember(self, tensor: Tensor | None, dim: int, role: str, colors: list[int]) -> None:
         """Index i of `tensor` along `dim` has color i of `colors`; a tensor that is used again unites old and new."""

@@ -223,9 +223,7 @@ def sizes(operation: Callable, x: Any, *args, **kwargs) -> Any:
 
 SPREADS: dict[Any, Callable] = {  # by what the operation does to paint
     layers.reader: layer,
-    layers.conv: function,
-    layers.transposed: function,
-    layers.linear: function,
+    layers.functional: function,
     layers.prelu: through,
     layers.batch_norm: batch_norm,
     rules.pool: pool,
@@ -237,8 +235,7 @@ SPREADS: dict[Any, Callable] = {  # by what the operation does to paint
     moves.pixel_unshuffle: move,
     moves.channel_shuffle: move,
     moves.cat: cat,
-    moves.chunk: move,
-    moves.split: move,
+    moves.divide: move,
     moves.index: move,
     moves.pad: pad,
     rules.combine: combine,

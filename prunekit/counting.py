@@ -32,15 +32,11 @@ class Counted:
     def __init__(self) -> None:
         self.by_node: dict[fx.Node, Any] = {}  # sets of colors and names
 
-    def shape(self, node: fx.Node, x: Paint) -> None:
-        """`node` asks for the shape of `x`."""
+    def shape(self, node: fx.Node, x: Paint, dim: int | None = None) -> None:
+        """`node` asks for the shape of `x`, or for its size along one axis."""
         here = frozenset(squeezed(x.colors).flatten().tolist())
-        self.by_node[node] = tuple(here if varies(x.colors, d) else NOTHING for d in range(x.colors.dim()))
-
-    def size(self, node: fx.Node, x: Paint, dim: int) -> None:
-        """`node` asks for the size of `x` along one axis."""
-        self.shape(node, x)
-        self.by_node[node] = self.by_node[node][dim]
+        found = tuple(here if varies(x.colors, d) else NOTHING for d in range(x.colors.dim()))
+        self.by_node[node] = found if dim is None else found[dim]
 
     def ask(self, node: fx.Node, name: str, tensor: Tensor, value: Any) -> None:
         """`node` asks for an attribute of a `tensor` of the network's, or calls it for a size: that is its `value`."""

@@ -22,22 +22,20 @@ class Graph:
     color, in whatever layers, stay or go together: they are a *unit*. `weights` has the tensor of each layer: a layer
     is called by its module's name, or, if its weight is used by a function, by the weight's. `reasons` has, for each
     color that cannot go, why. `positions` says, for each weight, at how many places of one input's maps it is used;
-    `widths` has the colors of the maps of each norm without entries. `nodes` is the network's torch.fx graph in eval
-    mode, `training` the one in train mode where that has other operations, `inputs` the example that was traced,
-    `decides` the graphs in eval and train mode if the forward decides anything by how many maps there are, or else
-    nothing.
+    `widths` has the colors of the maps of each norm without entries. `modes` are the network's torch.fx graphs: in eval
+    mode, and in train mode if the forward asks for its mode. `nodes` is the first, `training` the second where that has
+    other operations, `inputs` the example that was traced.
     """
 
     def __init__(
         self,
         canvas: Canvas,
-        nodes: fx.Graph,
+        modes: tuple[fx.Graph, ...],
         training: fx.Graph | None,
-        decides: tuple[fx.Graph, ...],
         inputs: tuple[Tensor, ...],
     ):
-        self.model, self.nodes, self.training, self.inputs = canvas.model, nodes, training, inputs
-        self.decides = decides
+        self.model, self.modes, self.training, self.inputs = canvas.model, modes, training, inputs
+        self.nodes = modes[0]
         self.axes, self.reasons = canvas.resolved(), canvas.colors.frozen()
         self.positions = canvas.positions
         self.widths = {name: tuple(map(canvas.colors.find, colors)) for name, colors in canvas.widths.items()}

@@ -45,12 +45,11 @@ def reader(canvas: Canvas, module: Any, name: str, x: Paint) -> Paint:
     if not canvas.owned(module):
         canvas.freeze(x, COMPUTED.format(name))
         return canvas.like(out, name)
-    axis = x.colors.dim() - 1 if linear else 1
     filters = 1 if isinstance(module, TRANSPOSED) else 0
     groups = 1 if linear else module.groups
     if groups > 1 and whole_groups(module):
-        return by_groups(canvas, name, x, module.weight, module.bias, groups, out.shape)
-    return by_index(canvas, name, x, module.weight, module.bias, groups, out.shape, axis, filters)
+        return by_groups(canvas, x, module.weight, module.bias, groups, out.shape)
+    return by_index(canvas, x, module.weight, module.bias, groups, out.shape, filters)
 
 
 @lru_cache(maxsize=1024)
@@ -61,37 +60,16 @@ def conv_shape(kind: type, maps: tuple, weight: tuple, *options: Any) -> Tensor:
     return operation(x, w, None, *options)  # stride, padding, dilation, groups
 
 
-def linear(canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None) -> Any:
-    """F.linear."""
-    return functional(canvas, operation, name, x, weight, bias, 1, (x, weight, bias), {})
-
-
-def conv(
-    canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
-):
-    """F.conv1d and the like; (stride, padding, dilation, groups) follow the bias."""
-    groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
-    return functional(canvas, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs)
-
-
-def transposed(
-    canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Tensor | None = None, *args, **kwargs
-) -> Any:
-    """F.conv_transpose1d and the like; (stride, padding, output_padding, groups, dilation) follow the bias."""
-    groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
-    return functional(canvas, operation, name, x, weight, bias, groups, (x, weight, bias, *args), kwargs, filters=1)
-
-
 def functional(
-    canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Any, groups: int,
-    args: tuple, kwargs: dict, filters: int = 0,
-) -> Any:  # fmt: skip
-    """A reader that is called as a function, on weights of the network's own."""
-    out = shapes_of(operation, args, kwargs)
+    canvas: Canvas, operation: Callable, name: str, x: Any, weight: Any, bias: Any = None, *args, **kwargs
+) -> Any:
+    """A reader that is called as a function. Behind the bias of all convs the number of groups comes fourth."""
+    out = shapes_of(operation, (x, weight, bias, *args), kwargs)
+    groups, filters = kwargs.get("groups", args[3] if len(args) > 3 else 1), int("transpose" in name)
     owned = all(isinstance(t, Tensor) and id(t) in canvas.names for t in (weight, bias) if t is not None)
     if isinstance(x, Paint) and groups == x.colors.shape[1] and follows(canvas, "groups", 6):
         if owned:  # a filter for each map, however many there are
-            return by_groups(canvas, name, x, weight, bias, groups, out.shape)
+            return by_groups(canvas, x, weight, bias, groups, out.shape)
         if bias is None and repeated(canvas, weight):  # one kernel for all, such as a blur: pooling
             colors = [color for color in canvas.per_channel(x) for _ in range(out.shape[1] // groups)]
             return Paint(along(colors, 1, out.shape))
@@ -101,14 +79,13 @@ def functional(
             computed = f"{name} works with a weight that is computed, not a parameter"
             canvas.freeze(paint, FIXED.format(name) if owned else computed)
         return canvas.like(out, name)
-    axis = x.colors.dim() - 1 if weight.dim() == 2 else 1
     owner = canvas.owner(weight)
     if groups > 1 and isinstance(owner, CONVS) and owner.groups == groups and whole_groups(owner):
-        return by_groups(canvas, name, x, weight, bias, groups, out.shape)  # a conv with a forward of its own
+        return by_groups(canvas, x, weight, bias, groups, out.shape)  # a conv with a forward of its own
     if 1 < groups == x.colors.shape[1]:
         canvas.freeze(x, FIXED.format(name))
     # A number of groups that is written into a forward stays, so each group loses the same maps.
-    return by_index(canvas, name, x, weight, bias, groups, out.shape, axis, filters)
+    return by_index(canvas, x, weight, bias, groups, out.shape, filters)
 
 
 def asked(canvas: Canvas, argument: str, place: int) -> Any:
@@ -135,21 +112,21 @@ def repeated(canvas: Canvas, weight: Any) -> bool:
 
 
 def by_index(
-    canvas: Canvas, name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int],
-    axis: int, filters: int,
-) -> Paint:  # fmt: skip
-    """Read along `axis` and give off one color for each filter, the weight's axis `filters`.
+    canvas: Canvas, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int], filters: int
+) -> Paint:
+    """Read the maps and give off one color for each filter, the weight's axis `filters`.
 
     With groups, the weight has one column for the same map of every group: these go together, and so do the filters at
     the same place of every group, since groups stay of one size.
     """
+    axis = x.colors.dim() - 1 if weight.dim() == 2 else 1  # a linear layer reads along the last
     inputs = canvas.per_channel(x, axis)
     canvas.apply(weight, positions(x.colors.shape if filters else out, axis))
-    canvas.remember(weight, 1 - filters, "reads", tie(canvas, inputs, groups))
+    canvas.remember(weight, 1 - filters, "reads", canvas.tie(inputs, groups))
     key = (canvas.names[id(weight)], filters)
     fresh = key not in canvas.axes
     colors = canvas.colors.fresh(out[axis]) if fresh else list(canvas.axes[key].colors)
-    tie(canvas, colors, groups)
+    canvas.tie(colors, groups)
     canvas.remember(weight, filters, "gives", colors)
     canvas.remember(bias, 0, "carries", colors)
     return Paint(along(colors, axis, out))
@@ -160,24 +137,12 @@ def positions(shape: Sequence[int], axis: int) -> int:
     return math.prod(size for d, size in enumerate(shape) if d not in (0, axis))
 
 
-def tie(canvas: Canvas, colors: list[int], groups: int) -> list[int]:
-    """Unite what has the same place in each of `groups` equal parts; the colors of the first part."""
-    size = len(colors) // groups
-    for i, color in enumerate(colors[size:]):
-        canvas.colors.unite(color, colors[i % size])
-    return colors[:size]
-
-
-def by_groups(
-    canvas: Canvas, name: str, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int]
-) -> Paint:
+def by_groups(canvas: Canvas, x: Paint, weight: Tensor, bias: Tensor | None, groups: int, out: Sequence[int]) -> Paint:
     """A whole group goes, its maps and its filters. Depthwise convs are the case of one map in each group."""
     inputs = canvas.per_channel(x)
     size, filters = len(inputs) // groups, out[1] // groups
     canvas.apply(weight, positions(x.colors.shape if weight.shape[0] != out[1] else out, 1))
-    # A color for each group.
-    together = tie(canvas, [inputs[j + i * size] for j in range(size) for i in range(groups)], size)
-    given = [color for color in together for _ in range(filters)]
+    given = [color for color in canvas.tie(inputs, groups, 0) for _ in range(filters)]
     if weight.shape[0] == len(given) and size > 1:
         canvas.remember(weight, 0, "gives", given)
     else:  # depthwise or transposed: no filters that one could choose by themselves
@@ -224,7 +189,7 @@ def group_norm(canvas: Canvas, module: Any, name: str, x: Paint) -> Paint:
     size = len(per_channel) // groups
     if size > 1 and (groups == 1 or module.weight is None):
         canvas.freeze(x, f"{name} normalizes over several maps")
-    tie(canvas, [per_channel[j + i * size] for j in range(size) for i in range(groups)], size)
+    canvas.tie(per_channel, groups, 0)
     if module.weight is None:
         canvas.widths[name] = tuple(per_channel)
     return carry(canvas, x, (module.weight, module.bias))

@@ -4,7 +4,6 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from .canvas import Canvas
@@ -66,9 +65,7 @@ def split_axes(before: Sequence[int], after: Sequence[int]) -> list[int]:
 def pixel_shuffle(canvas: Canvas, operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
     """Each r*r maps become one of r times the height and width: they go together."""
     out = shapes_of(operation, (x,) if factor is None else (x, factor), kwargs)
-    together = len(canvas.per_channel(x)) // out.shape[1]
-    folded = Paint(torch.tensor(canvas.per_channel(x)).view(out.shape[1], together))
-    return Paint(along(canvas.per_channel(folded, 0), 1, out.shape))
+    return Paint(along(canvas.tie(canvas.per_channel(x), out.shape[1], 0), 1, out.shape))
 
 
 def pixel_unshuffle(canvas: Canvas, operation: Any, name: str, x: Paint, factor: int | None = None, **kwargs) -> Paint:
@@ -81,9 +78,8 @@ def pixel_unshuffle(canvas: Canvas, operation: Any, name: str, x: Paint, factor:
 def channel_shuffle(canvas: Canvas, operation: Any, name: str, x: Paint, groups: int | None = None, **kwargs) -> Paint:
     """As a module or a function, the number of groups stays: maps at the same place of each group go together."""
     groups = int(operation.groups if groups is None else groups)
-    folded = Paint(torch.tensor(canvas.per_channel(x)).view(groups, -1))
-    canvas.per_channel(folded)
-    return Paint(along(folded.colors.t().flatten().tolist(), 1, x.colors.shape))
+    colors = [color for color in canvas.tie(canvas.per_channel(x), groups) for _ in range(groups)]
+    return Paint(along(colors, 1, x.colors.shape))
 
 
 def move(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
@@ -112,24 +108,11 @@ def cat(canvas: Canvas, operation: Callable, name: str, xs: Sequence, /, *args, 
     return Paint(operation([x.colors for x in pinned], *args, **kwargs))
 
 
-def chunk(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
-    """As many parts as are asked for, however many maps there are."""
-    return divide(canvas, name, x, operation(x.colors, *args, **kwargs), follows=True)
-
-
-def split(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
-    """Parts of sizes that are asked for, which follow a cut if they are computed."""
-    return divide(canvas, name, x, operation(x.colors, *args, **kwargs), follows=canvas.several_nodes())
-
-
-def tensor_split(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
-    """As many parts as are asked for, or parts between places that are asked for."""
-    asked = args[0] if args else next(value for key, value in kwargs.items() if key != "dim")
-    return (chunk if isinstance(asked, int) else split)(canvas, operation, name, x, *args, **kwargs)
-
-
-def divide(canvas: Canvas, name: str, x: Paint, parts: Sequence[Tensor], follows: bool) -> Any:
-    """The paint of parts side by side."""
+def divide(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+    """Parts side by side. They follow a cut where so many are asked for, or parts of sizes that are computed."""
+    parts = operation(x.colors, *args, **kwargs)
+    asked = next((value for value in (*args, *(kwargs[key] for key in kwargs if key != "dim"))), None)
+    follows = canvas.several_nodes() or (name in ("chunk", "tensor_split") and isinstance(asked, int))
     first = parts[0]
     if first.dim() < x.colors.dim():  # unbind
         part(canvas, name, x, first)
@@ -161,15 +144,14 @@ def index(canvas: Canvas, operation: Callable, name: str, x: Any, where: Any) ->
     axes = {d: s for d, s in placed(whole, x.colors.dim()) if varies(united, d)}
     wide = {d: range(x.colors.shape[d]) for d in axes}
     parts = {d: s for d, s in axes.items() if isinstance(s, slice) and wide[d][s] != wide[d]}
-    if any(isinstance(s, list | Tensor) for s in axes.values()):
+    sliced = colors.numel() and all(isinstance(s, slice) for s in whole if s is not Ellipsis)
+    if any(isinstance(s, list | Tensor) for s in axes.values()) or len(parts) > 1 or (parts and not sliced):
         fixed(canvas, name, x)
-    elif len(parts) == 1 and colors.numel() and all(isinstance(s, slice) for s in whole if s is not Ellipsis):
+    elif parts:
         ((d, s),) = parts.items()
         start, stop, step = s.indices(x.colors.shape[d])
         regular = step == 1 and start % (stop - start) == 0
         divided(canvas, name, x, d, stop - start, follows=regular and canvas.several_nodes())
-    elif parts:
-        fixed(canvas, name, x)
     else:
         part(canvas, name, x, colors)
     return Paint(colors)

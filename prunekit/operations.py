@@ -2,11 +2,12 @@
 
 import copy
 import operator
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import torch
@@ -16,27 +17,12 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from .arguments import numbers
-from .layers import BATCH_NORMS, READERS
 from .paint import shapes_of, without_content
 from .rules import AUGMENTED
 
 FACTORIES = ("zeros", "ones", "full", "empty", "rand", "randn")  # of torch, which fx does not see
-COUNTS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups",
-          "num_groups", "num_parameters")  # fmt: skip
-
 OF_ANY_MODULE = frozenset(vars(nn.Module()))
 ONE_AT_A_TIME = threading.RLock()  # what is patched while a forward is written down is so for all threads
-
-
-class Written(NamedTuple):
-    """A forward as it is written down: its operations, whether it `asked` in which mode it is, and what it turned into
-    numbers of Python's, or went one way or another by: the names of nodes (`decided`), and whether it asked a layer how
-    many maps that has (`counts`)."""
-
-    nodes: fx.Graph
-    asked: bool
-    decided: frozenset[str]
-    counts: bool
 
 
 class Followed(fx.Proxy):
@@ -54,24 +40,24 @@ class Followed(fx.Proxy):
     def __setitem__(self, where: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, where, value), {})
 
-    def __index__(self) -> int:
+    def number(self, *kinds: type) -> Any:
+        """The number of Python's that this is, of one of these `kinds`: it decides how the forward goes on."""
         value = self.tracer.measured(self)
-        self.tracer.decided.add(self.node.name)
-        if not isinstance(value, int):
+        if not isinstance(value, kinds):
             raise TypeError("A number that comes from the values of tensors decides how the forward goes on.")
         return value
 
+    def __index__(self) -> int:
+        return self.number(int)
+
     def __int__(self) -> int:
-        value = self.tracer.measured(self)
-        self.tracer.decided.add(self.node.name)
-        return int(value) if isinstance(value, float) else self.__index__()
+        return int(self.number(int, float))
 
     def __float__(self) -> float:
-        value = self.tracer.measured(self)
-        return value if isinstance(value, float) else float(self.__index__())
+        return float(self.number(int, float))
 
     def __round__(self, digits: int | None = None) -> Any:
-        return round(float(self), digits)
+        return round(self.number(int, float), digits)
 
     def __len__(self) -> int:
         value = self.tracer.measured(self)
@@ -94,14 +80,13 @@ for _operation in AUGMENTED:
 class Tracer(fx.Tracer):
     """Follows a forward as torch.fx does, but knows the sizes of one example, and notices what depends on the mode.
 
-    A forward may branch on sizes (`if x.shape[-1] % 2`): it is followed as it runs for an input of these sizes. For
-    `asked`, `decided` and `counts` see `Written`: only if it asked, the other mode can be another network.
+    A forward may branch on sizes (`if x.shape[-1] % 2`): it is followed as it runs for an input of these sizes. Only
+    if it `asked` for its mode, the other mode can be another network.
     """
 
     def __init__(self, inputs: Sequence[Tensor]):
         super().__init__()
-        self.inputs, self.asked, self.counts = inputs, False, False
-        self.decided: set[str] = set()
+        self.inputs, self.asked = inputs, False
         self.known: dict[fx.Node, Any] = {}
         self.measuring = False  # while it is, calls are carried out, not written down
 
@@ -121,7 +106,6 @@ class Tracer(fx.Tracer):
         self.asked |= attr == "training"
         if self.measuring:
             return attr_val
-        self.counts |= attr in COUNTS
         self.proxy_buffer_attributes = isinstance(attr_val, Tensor) and attr_val.is_floating_point()
         if isinstance(attr_val, Tensor) and not attr_val.is_floating_point():
             return attr_val.clone()  # a counter, say, that the forward may count on, or an index to look things up by
@@ -136,18 +120,8 @@ class Tracer(fx.Tracer):
             return self.create_proxy("call_function", factory, args, kwargs)
         return factory(*args, **kwargs)
 
-    def parameters(self, method: Callable) -> Callable:
-        """`method`, noticed: whoever counts entries of parameters may count maps."""
-
-        def noticed(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            self.counts = True
-            return method(module, *args, **kwargs)
-
-        return noticed
-
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.measured(obj)
-        self.decided.add(obj.node.name)
         known = isinstance(value, bool | int | float) or (isinstance(value, Tensor) and not value.is_meta)
         return bool(value) if known else super().to_bool(obj)
 
@@ -196,31 +170,25 @@ class Tracer(fx.Tracer):
         return operation(*args, **kwargs) if real else shapes_of(operation, args, kwargs)
 
 
-def operations(model: nn.Module, inputs: Sequence[Tensor], training: bool) -> Written:
-    """The forward of `model` in train or eval mode, written down.
+def operations(model: nn.Module, inputs: Sequence[Tensor], training: bool) -> tuple[fx.Graph, bool]:
+    """The forward of `model` in train or eval mode, written down, and whether it asked in which mode it is.
 
     Of `inputs` only the sizes count. Tensors that the forward makes are kept in the graph; fx would put them in the
     model.
     """
     tracer = Tracer(inputs)
     factories: dict[str, Any] = {name: partial(tracer.made, getattr(torch, name)) for name in FACTORIES}
-    parameters = mock.patch.object(nn.Module, "parameters", tracer.parameters(nn.Module.parameters))
-    with ONE_AT_A_TIME, untouched(model), mock.patch.multiple(torch, **factories), parameters:
-        torch.manual_seed(0)
+    with ONE_AT_A_TIME, untouched(model), mock.patch.multiple(torch, **factories):
         for module in model.modules():  # torch looks for attributes among the buffers last, and fx watches it there
-            watched: Any = {"training": training}
             del module.training
-            if isinstance(module, (*READERS, *BATCH_NORMS, nn.GroupNorm, nn.PReLU)):
-                watched |= {name: module.__dict__.pop(name) for name in COUNTS if name in module.__dict__}
-            module._buffers.update(watched)
+            module._buffers["training"] = training  # type: ignore[assignment]
         nodes = tracer.trace(model)
         for module in model.modules():
-            for name in ("training", *COUNTS):
-                module._buffers.pop(name, None)
+            del module._buffers["training"]
         for node in nodes.nodes:
             if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
                 node.op, node.target = "call_function", partial(torch.clone, getattr(model, node.target))
-    return Written(nodes, tracer.asked, frozenset(tracer.decided), tracer.counts)
+    return nodes, tracer.asked
 
 
 def same_operations(a: fx.Graph, b: fx.Graph) -> bool:
@@ -236,16 +204,34 @@ def same_numbers(a: fx.Graph, b: fx.Graph) -> bool:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Whatever a forward sets or draws in this context, the model's attributes and the random numbers are as before;
-    so is what stands in lists and dictionaries among the attributes, such as a cache."""
+    """Whatever a forward sets in this context, the model's attributes and buffers are as before; so is what stands in
+    lists and dictionaries among the attributes, such as a cache. What it draws is always the same."""
     kept = [(one, copy.copy(one)) for module in model.modules() for one in changeable(module)]
+    filled = [(one, one._version, one.clone()) for one in model.buffers() if not one.is_inference()]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with drawing_alike():
             yield
     finally:
         for now, before in kept:
             now.clear()
             (now.update if isinstance(now, dict) else now.extend)(before)
+        with torch.no_grad():
+            for now, version, before in filled:
+                if now._version != version:
+                    now.copy_(before)
+
+
+@contextmanager
+def drawing_alike() -> Iterator[None]:
+    """Random numbers of torch and Python are the same ones in every such context, and behind it as before."""
+    state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            random.seed(0)
+            yield
+    finally:
+        random.setstate(state)
 
 
 def changeable(module: nn.Module) -> list[Any]:

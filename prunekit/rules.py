@@ -4,7 +4,8 @@ A rule takes the canvas, the operation, its name, and the operation's own argume
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,54 +15,8 @@ from torch.nn import functional as F
 from . import layers, moves
 from .canvas import Canvas
 from .errors import TraceError
-from .layers import BATCH_NORMS, CONVS, TRANSPOSED, across, parameter
+from .layers import across, parameter
 from .paint import Paint, along, paints, shapes_of, squeezed, varies
-
-POOLS = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.LPPool1d, nn.LPPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-    nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d,
-    nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d,
-    nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d,
-    nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
-    F.max_pool1d, F.max_pool2d, F.max_pool3d, F.lp_pool1d, F.lp_pool2d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
-    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
-    F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d, F.interpolate,
-)  # fmt: skip
-ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh,
-    nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink, nn.RReLU,
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity,
-    F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.dropout, F.dropout2d,
-    F.dropout1d, F.dropout3d, F.celu, F.softsign, torch.sign, torch.sqrt, torch.square,
-    "torchvision.ops.stochastic_depth.stochastic_depth",
-    torch.relu, torch.relu_, "zero_", torch.tanh, torch.abs, torch.neg, operator.neg,
-    "relu", "tanh", "abs", "neg", "sign", "sqrt", "square", "contiguous", "clone", "detach",
-    operator.invert, torch.logical_not, "logical_not", "float", "half", "bfloat16", "double", "to", "type_as",
-    nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid, F.sigmoid, F.hardsigmoid, F.softplus, F.logsigmoid,
-    nn.Hardtanh, nn.Threshold, F.hardtanh, F.threshold,
-    torch.sigmoid, torch.exp, torch.cos, torch.log, torch.reciprocal, torch.rsqrt,
-    "sigmoid", "exp", "cos", "log", "reciprocal", "rsqrt",
-    torch.erf, torch.sin, torch.floor, torch.round, torch.nan_to_num, torch.isnan,
-    "erf", "sin", "floor", "round", "nan_to_num", "isnan",
-    "requires_grad_", F.elu_, F.leaky_relu_, torch.sigmoid_, F.rrelu, F.tanhshrink,
-)  # fmt: skip
-SUMS = (
-    operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, torch.subtract, torch.rsub,
-    "add", "sub", "subtract", "rsub",
-)  # fmt: skip
-PRODUCTS = (
-    operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div, torch.multiply,
-    torch.divide, "mul", "div", "multiply", "divide",
-)  # fmt: skip
-PAIRS = (
-    operator.pow, operator.ipow, torch.pow, torch.maximum, torch.minimum, "pow", "maximum", "minimum",
-    operator.gt, operator.lt, operator.ge, operator.le, torch.gt, torch.lt, torch.ge, torch.le, "gt", "lt", "ge", "le",
-    "copy_", "fill_", operator.eq, operator.ne, torch.eq, torch.ne, "eq", "ne",
-    operator.and_, operator.or_, torch.logical_and, torch.logical_or, "logical_and", "logical_or",
-)  # fmt: skip
-SIZES = ("size", "dim", "numel", "nelement", "ndimension")
 
 
 def pool(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Paint:
@@ -100,22 +55,23 @@ def spread(canvas: Canvas, operation: Callable, name: str, x: Any, /, *args, **k
     return out
 
 
-def combine(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any, /, *args, **kwargs) -> Paint:
+def combine(canvas: Canvas, operation: Callable, name: str, x: Any, other: Any, *args, **kwargs) -> Paint:
     """Maps that are added or multiplied become one. A number treats all elements alike; a tensor of the network's own
     may have entries for each map."""
-    if isinstance(a, Paint) and isinstance(b, Paint):
-        return meet(canvas, name, a, b)
-    paint, constant = (a, b) if isinstance(a, Paint) else (b, a)
+    if isinstance(x, Paint) and isinstance(other, Paint):
+        return meet(canvas, name, x, other)
+    paint, constant = (x, other) if isinstance(x, Paint) else (other, x)
     if isinstance(constant, Tensor) and constant.numel() > 1:
         return parameter(canvas, name, paint, constant)
     return paint
 
 
-def blend(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *others, **kwargs) -> Paint:
-    """Kept within bounds, or mixed with others: each a number or a map."""
-    for other in (*others, *kwargs.values()):
-        if isinstance(other, Paint | Tensor):
-            x = combine(canvas, operation, name, x, other)
+def blend(canvas: Canvas, operation: Callable, name: str, *given, **named) -> Paint:
+    """Kept within bounds, mixed with others, or one or another of them: each a number or a map."""
+    tensors: list[Any] = [x for x in (*given, *named.values()) if isinstance(x, Paint | Tensor)]
+    x, *others = sorted(tensors, key=lambda x: isinstance(x, Tensor))  # paint first
+    for other in others:
+        x = combine(canvas, operation, name, x, other)
     return x
 
 
@@ -129,9 +85,11 @@ def matmul(canvas: Canvas, operation: Callable, name: str, a: Any, b: Any) -> Pa
     return meet(canvas, name, Paint(a.colors[..., :1]), Paint(b.colors[..., :1, :]))
 
 
-def where(canvas: Canvas, operation: Callable, name: str, condition: Any, a: Any, b: Any) -> Any:
+def where(canvas: Canvas, operation: Callable, name: str, *given, **named) -> Paint:
     """One or the other, element by element."""
-    return combine(canvas, operation, name, condition, combine(canvas, operation, name, a, b) if paints((a, b)) else a)
+    if len(given) + len(named) < 3:
+        raise TraceError(f"{name} finds elements by their values, and how many is not known.")
+    return blend(canvas, operation, name, *given, **named)
 
 
 def assign(canvas: Canvas, operation: Callable, name: str, x: Paint, where: Any, value: Any) -> None:
@@ -165,10 +123,8 @@ def meet(canvas: Canvas, name: str, a: Paint, b: Paint) -> Paint:
 
 def sizes(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Sizes are what they are."""
-    if name in ("numel", "nelement") or (name == "size" and not (args or kwargs)):
-        canvas.counted.shape(canvas.node, x)
-    elif name == "size":
-        canvas.counted.size(canvas.node, x, *args, **kwargs)
+    if name in ("size", "numel", "nelement"):
+        canvas.counted.shape(canvas.node, x, *args, **kwargs)
     return operation(x.colors, *args, **kwargs)
 
 
@@ -184,12 +140,16 @@ def attribute(canvas: Canvas, operation: Callable, name: str, x: Paint, which: s
     return Paint(getattr(x.colors, which)) if isinstance(value, Tensor) else value  # as `x.data` and `x.mT` are
 
 
+def axes(x: Paint, dim: Any) -> list[int]:
+    """What an operation calls `dim`, counted from 0: one axis, several, or, where it names none, all."""
+    dims = [dim] if isinstance(dim, int) else range(x.colors.dim()) if dim in (None, (), []) else dim
+    return [d % x.colors.dim() for d in dims]
+
+
 def mean(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Means, sums and extremes over the pixels of each map are pooling; over maps, they freeze."""
     out = shapes_of(operation, (x, *args), kwargs)
-    dims = kwargs.get("dim", args[0] if args else None)
-    dims = range(x.colors.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
-    dims = [d % x.colors.dim() for d in dims]
+    dims = axes(x, kwargs.get("dim", args[0] if args else None))
     if not isinstance(out, Tensor):
         canvas.freeze(x, f"{name} mixes maps")
         return canvas.like(out, name)
@@ -233,77 +193,74 @@ def normalize(
     canvas: Canvas, operation: Callable, name: str, x: Paint, p: float = 2, dim: Any = 1, *args, **kwargs
 ) -> Paint:
     """F.normalize: each entry over a norm along an axis."""
-    return across(canvas, name, x, [d % x.colors.dim() for d in ([dim] if isinstance(dim, int) else dim)])
+    return across(canvas, name, x, axes(x, dim))
 
 
 def softmax(canvas: Canvas, operation: Any, name: str, x: Paint, dim: int | None = None, *args, **kwargs) -> Paint:
     """Shares along an axis: over pixels they leave maps alone, over maps they do not."""
-    axis: Any = operation.dim if isinstance(operation, nn.Module) else dim
-    return across(canvas, name, x, range(x.colors.dim()) if axis is None else [axis % x.colors.dim()])
+    return across(canvas, name, x, axes(x, operation.dim if isinstance(operation, nn.Module) else dim))
 
 
-KINDS: dict[Callable, tuple] = {  # modules' classes, functions, and names of methods
-    layers.reader: (*CONVS, *TRANSPOSED, nn.Linear),
-    layers.conv: (F.conv1d, F.conv2d, F.conv3d),
-    layers.transposed: (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
-    layers.linear: (F.linear,),
-    layers.batch_norm: BATCH_NORMS,
-    layers.functional_batch_norm: (F.batch_norm, F.instance_norm),
-    layers.group_norm: (nn.GroupNorm,),
-    layers.functional_group_norm: (F.group_norm,),
-    layers.layer_norm: (nn.LayerNorm, F.layer_norm),
-    layers.prelu: (nn.PReLU, F.prelu),
-    pool: POOLS,
-    through: (*ELEMENTWISE, torch.zeros_like, torch.ones_like, torch.full_like),
-    combine: (*SUMS, *PRODUCTS, *PAIRS),
-    blend: (
-        torch.clamp, torch.clip, torch.clamp_min, torch.clamp_max, "clamp", "clip", "clamp_min", "clamp_max",
-        torch.lerp, torch.addcmul, torch.addcdiv, "lerp", "addcmul", "addcdiv",
-    ),
-    matmul: (torch.matmul, torch.bmm, operator.matmul, "matmul", "bmm"),
-    where: (torch.where, torch.masked_fill, "masked_fill", "where"),
-    assign: (operator.setitem,),
-    glu: (nn.GLU, F.glu),
-    fill: (
-        "new_zeros", "new_ones", "new_full", "new_empty",
-        torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn,
-    ),
-    spread: ("expand_as",),
-    moves.reshape: (
-        torch.flatten, torch.reshape, torch.unflatten, nn.Flatten, nn.Unflatten,
-        "flatten", "view", "view_as", "reshape", "reshape_as", "unflatten",
-    ),
-    moves.move: (
-        torch.permute, torch.transpose, torch.unsqueeze, torch.squeeze, torch.flip, torch.movedim,
-        "permute", "transpose", "unsqueeze", "squeeze", "t", "flip", "movedim", "swapaxes",
-        torch.swapaxes, "swapdims", torch.swapdims, "moveaxis", torch.moveaxis, "tile", torch.tile, "broadcast_to",
-        "expand", "repeat", "repeat_interleave", torch.repeat_interleave,
-    ),
-    moves.cat: (torch.cat, torch.concat, torch.concatenate, torch.stack),
-    moves.chunk: (torch.chunk, "chunk"),
-    moves.split: (torch.split, torch.unbind, "split", "unbind"),
-    moves.tensor_split: (torch.tensor_split, "tensor_split"),
-    moves.narrow: (torch.narrow, "narrow"),
-    moves.index: (operator.getitem,),
-    moves.pad: (F.pad,),
-    moves.pixel_shuffle: (nn.PixelShuffle, F.pixel_shuffle),
-    moves.pixel_unshuffle: (nn.PixelUnshuffle, F.pixel_unshuffle),
-    moves.channel_shuffle: (nn.ChannelShuffle, F.channel_shuffle),
-    mean: (
-        torch.mean, torch.sum, torch.amax, torch.amin, torch.logsumexp, "mean", "sum", "amax", "amin", "logsumexp",
-    ),
-    extreme: (torch.max, torch.min, "max", "min"),
-    deviation: (torch.std, torch.var, "std", "var"),
-    norm: (torch.norm, torch.linalg.vector_norm, "norm"),
-    normalize: (F.normalize,),
-    softmax: (
-        nn.Softmax, nn.LogSoftmax, F.softmax, F.log_softmax, torch.softmax, "softmax", torch.log_softmax, "log_softmax",
-    ),
-    sizes: SIZES,
-    attribute: (getattr,),
+HOMES = (nn, F, torch, operator)
+KINDS: dict[Callable, str] = {  # what each rule is for, by name: in any of HOMES, or a tensor's method; ? is 1, 2 or 3
+    layers.reader: "Conv?d ConvTranspose?d Linear",
+    layers.functional: "conv?d conv_transpose?d linear",
+    layers.batch_norm: "BatchNorm?d SyncBatchNorm InstanceNorm?d",
+    layers.functional_batch_norm: "batch_norm instance_norm",
+    layers.group_norm: "GroupNorm",
+    layers.functional_group_norm: "group_norm",
+    layers.layer_norm: "LayerNorm layer_norm",
+    layers.prelu: "PReLU prelu",
+    pool: "MaxPool?d LPPool?d AvgPool?d AdaptiveAvgPool?d AdaptiveMaxPool?d max_pool?d lp_pool?d avg_pool?d "
+    "adaptive_avg_pool?d adaptive_max_pool?d Upsample UpsamplingNearest2d UpsamplingBilinear2d interpolate "
+    "ZeroPad?d ReflectionPad?d ReplicationPad?d CircularPad?d ConstantPad?d",
+    through: "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Hardswish Tanh Softsign Softshrink Hardshrink "
+    "Tanhshrink RReLU Sigmoid Hardsigmoid Softplus LogSigmoid Hardtanh Threshold Dropout Dropout?d Identity "
+    "relu relu6 leaky_relu elu selu celu gelu silu mish hardswish tanh softsign tanhshrink rrelu sigmoid hardsigmoid "
+    "softplus logsigmoid hardtanh threshold dropout dropout?d relu_ elu_ leaky_relu_ sigmoid_ zero_ requires_grad_ "
+    "abs neg sign sqrt square exp log cos sin erf floor round reciprocal rsqrt nan_to_num isnan invert logical_not "
+    "contiguous clone detach float half bfloat16 double to type_as zeros_like ones_like full_like",
+    combine: "add iadd sub isub subtract rsub mul imul multiply truediv itruediv div divide pow ipow maximum minimum "
+    "gt lt ge le eq ne and_ or_ logical_and logical_or copy_ fill_",
+    blend: "clamp clip clamp_min clamp_max lerp addcmul addcdiv",
+    matmul: "matmul bmm",
+    where: "where masked_fill",
+    assign: "setitem",
+    glu: "GLU glu",
+    fill: "new_zeros new_ones new_full new_empty zeros ones full empty rand randn",
+    spread: "expand_as",
+    moves.reshape: "Flatten Unflatten flatten unflatten view view_as reshape reshape_as",
+    moves.move: "permute transpose swapaxes swapdims movedim moveaxis t flip squeeze unsqueeze expand broadcast_to "
+    "repeat tile repeat_interleave",
+    moves.cat: "cat concat concatenate stack",
+    moves.divide: "chunk split unbind tensor_split",
+    moves.narrow: "narrow",
+    moves.index: "getitem",
+    moves.pad: "pad",
+    moves.pixel_shuffle: "PixelShuffle pixel_shuffle",
+    moves.pixel_unshuffle: "PixelUnshuffle pixel_unshuffle",
+    moves.channel_shuffle: "ChannelShuffle channel_shuffle",
+    mean: "mean sum amax amin logsumexp",
+    extreme: "max min",
+    deviation: "std var",
+    norm: "norm",
+    normalize: "normalize",
+    softmax: "Softmax LogSoftmax softmax log_softmax",
+    sizes: "size dim numel nelement ndimension",
+}
+
+
+def known(names: str) -> Iterator[Any]:
+    """All that goes by `names`: modules' classes, functions, and tensors' methods, which go by the name itself."""
+    for name in chain(*([n.replace("?", d) for d in "123"] if "?" in n else [n] for n in names.split())):
+        yield from (getattr(home, name) for home in HOMES if callable(getattr(home, name, None)))
+        yield from [name] if hasattr(Tensor, name) else []
+
+
+RULES: dict[Any, Callable] = {kind: rule for rule, names in KINDS.items() for kind in known(names)} | {
+    getattr: attribute, torch.linalg.vector_norm: norm, "torchvision.ops.stochastic_depth.stochastic_depth": through,
 }  # fmt: skip
-RULES: dict[Any, Callable] = {kind: rule for rule, kinds in KINDS.items() for kind in kinds}
-EITHER = (combine, matmul, through, spread, where)  # whose first argument may be a constant
+EITHER = (combine, blend, matmul, through, spread, where)  # whose first argument may be a constant
 AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
 
 

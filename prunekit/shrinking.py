@@ -1,6 +1,5 @@
 """Shrink a network whose filters were only set to zero, by torch.nn.utils.prune or by hand: cut them out for good."""
 
-import copy
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -12,8 +11,7 @@ from .errors import SurgeryError
 from .graph import tensor_of
 from .layers import BATCH_NORMS
 from .plans import Plan
-from .surgery import compare, prune
-from .tracing import untouched
+from .surgery import compare, copied, prune
 from .zeros import Zeros
 
 M = TypeVar("M", bound=nn.Module)
@@ -39,8 +37,7 @@ def shrink(model: M, *inputs: Tensor) -> M:
     plan = zeros.plan()
     fold(zeros)
     small: Any = prune(zeros.model, plan)
-    with untouched(model):  # masks of torch.nn.utils.prune write their products into it
-        compare(small, model, plan.inputs)
+    compare(small, model, plan.inputs)
     return small
 
 
@@ -92,13 +89,7 @@ def final(model: M) -> M:
                 f"Layers {first!r} and {name!r} share a weight and mask it differently: it cannot become one smaller "
                 "weight. Give both the same mask, or each a weight of its own."
             )
-    try:
-        clone = copy.deepcopy(model, memo)
-    except Exception as error:  # whatever a user's attribute may raise
-        raise SurgeryError(
-            f"The network cannot be copied with copy.deepcopy: {error} Set the attribute that holds such a thing, "
-            "often a stored activation, to None first."
-        ) from error
+    clone = copied(model, memo)
     for name, tensor in masked:
         torch_prune.remove(clone.get_submodule(name), tensor)
     return clone

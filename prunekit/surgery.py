@@ -19,7 +19,7 @@ from .copies import duplicate
 from .errors import PlanError, SurgeryError, said
 from .layers import BATCH_NORMS, CONVS, READERS, TRANSPOSED, whole_groups
 from .modes import evaluating
-from .operations import operations, same_numbers, same_operations
+from .operations import operations, same_numbers, same_operations, untouched
 from .plans import Plan, colors_gone
 from .tracing import Graph, in_pairs, trace
 
@@ -27,6 +27,10 @@ M = TypeVar("M", bound=nn.Module)
 BY_COUNT = (
     "It decides by how many maps there are, as in `if x.size(1) == 64`, int(x.size(1)) or conv.out_channels. Keep the "
     "filters of that layer, or take what was decided as a number or a module in __init__."
+)
+ELSE = (
+    "The pruned network computes something else than the masked one, so nothing was cut. Either a size is written into "
+    "the forward as a number, or it computes with the number of its maps, as in x / int(x.size(1))."
 )
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # of |pruned - masked| / max |masked|; coarser types: 5e-2
 
@@ -163,16 +167,21 @@ def variant(model: M, changed: Mapping[str, Tensor], share: bool = False) -> M:
             memo[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
         elif share:
             memo[id(old)] = old
+    clone = copied(model, memo)
+    for module in clone.modules():
+        refit(module)
+    return clone
+
+
+def copied(model: M, memo: dict[int, Any]) -> M:
+    """A deep copy of `model`; what `memo` has under an object's id is taken for its copy."""
     try:
-        clone = duplicate(model, memo)
+        return duplicate(model, memo)
     except Exception as error:  # whatever a user's attribute may raise
         raise SurgeryError(
             f"The network cannot be copied with copy.deepcopy: {error} Set the attribute that holds such a thing, "
             "often a stored activation, to None first."
         ) from error
-    for module in clone.modules():
-        refit(module)
-    return clone
 
 
 def refit(module: nn.Module) -> None:
@@ -211,6 +220,8 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
     inputs = example(masked, shapes)
     with evaluating(small), evaluating(masked):
         wanted, got = outputs(masked, inputs), outputs(small, inputs)
+    if len(got) != len(wanted):
+        raise SurgeryError(ELSE)
     for a, b in zip(got, wanted, strict=True):
         scale, tolerance = b.abs().max().clamp(min=torch.finfo(b.dtype).tiny), TOLERANCE.get(b.dtype, 5e-2)
         if not scale.isfinite():
@@ -219,22 +230,18 @@ def compare(small: nn.Module, masked: nn.Module, shapes: Sequence[Sequence[int]]
                 "computes the same, so nothing was cut."
             )
         if a.shape != b.shape or not (a - b).abs().max() <= tolerance * scale:
-            raise SurgeryError(
-                "The pruned network computes something else than the masked one, so nothing was cut. Either a size is "
-                "written into the forward as a number, or it computes with the number of its maps, as in "
-                "x / int(x.size(1))."
-            )
+            raise SurgeryError(ELSE)
 
 
 def decides_alike(graph: Graph, small: nn.Module, shapes: Sequence[Sequence[int]]) -> None:
-    """Write `small` down, too, where the forward decides by how many maps there are; raise `SurgeryError` unless it
-    does the same with the same numbers.
+    """Write the forward of `small` down, too; raise `SurgeryError` unless it does the same with the same numbers,
+    though there are fewer maps.
 
     One random input, as `compare` has it, does not come to every branch, nor to every bound.
     """
-    for training, before in enumerate(graph.decides):
+    for training, before in enumerate(graph.modes):
         try:
-            after = operations(small, in_pairs(example(small, shapes)), bool(training)).nodes
+            after = operations(small, in_pairs(example(small, shapes)), bool(training))[0]
         except Exception as error:  # anything that a forward may raise
             raise SurgeryError(f"The pruned network cannot be followed: {said(error)}. {BY_COUNT}") from error
         if not (same_operations(before, after) and same_numbers(before, after)):
@@ -248,8 +255,7 @@ def outputs(model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
     A forward that draws random numbers draws the same ones.
     """
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+        with torch.no_grad(), untouched(model):
             out = model(*(x.clone() for x in inputs))  # which a forward may change in place
             returned = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
             return [t for t in returned if t.is_floating_point()] or [t.double() for t in returned]

@@ -72,14 +72,14 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
     pairs = in_pairs(example)
     try:
-        written = operations(model, pairs, training=False)
-        other = operations(model, pairs, training=True) if written.asked else written
+        nodes, asked = operations(model, pairs, training=False)
+        modes = (nodes, operations(model, pairs, training=True)[0]) if asked else (nodes,)
     except Exception as error:  # anything that a forward may raise
         raise TraceError(
             f"The network cannot be followed: {said(error)}. "
             + next((remedy for part, remedy in REMEDIES.items() if part in str(error)), ELSE)
         ) from error
-    nodes, training = written.nodes, None if same_operations(written.nodes, other.nodes) else other.nodes
+    training = None if same_operations(nodes, modes[-1]) else modes[-1]
     taken = [str(node.target) for node in nodes.nodes if node.op == "placeholder"]
     if len(example) > len(taken) and not any(name.startswith("*") for name in taken):
         raise TraceError(f"The forward takes {len(taken)} inputs ({', '.join(taken)}), and {len(example)} were given.")
@@ -99,12 +99,7 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
                 f"The network does not run on an input of shape {quoted}{mode}: {canvas.at} says: {error}"
             ) from error
     canvas.settle()
-    decided, cut = written.decided | other.decided, {*canvas.axes, *(axis.tensor for axis in canvas.axes.values())}
-    asked = [node for one in (nodes, training) if one is not None for node in one.nodes if node.name in decided]
-    counted = any(canvas.counted.colors(node) or canvas.counted.names(node) & cut for node in asked)
-    modes = (written.nodes, other.nodes) if written.asked else (written.nodes,)
-    decides = modes if written.counts or other.counts or counted else ()
-    return Graph(canvas, nodes, training, decides, tuple(x.detach() for x in example))
+    return Graph(canvas, modes, training, tuple(x.detach() for x in example))
 
 
 def in_pairs(example: Sequence[Tensor]) -> list[Tensor]:

@@ -22,11 +22,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_leaves
 
 from .errors import TraceError
+from .graph import tensor_of
+from .layers import CONVS
 from .surgery import example, layout, silenced, tensors
 from .tracing import Graph
 
 Values = dict[fx.Node, Any]
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 ROUNDING = 1e-2  # of the largest value: far more than rounding does, far less than another image would
 
@@ -232,8 +233,7 @@ def taken(model: nn.Module, order: Sequence[fx.Node]) -> dict[str, dict[str, str
         if node.op == "call_module":
             own = tensors(model.get_submodule(str(node.target)))
         elif node.op == "get_attr":
-            *path, last = str(node.target).split(".")
-            own = {"": getattr(model.get_submodule(".".join(path)), last)}
+            own = {"": tensor_of(model, str(node.target))}
         else:
             continue
         found[str(node.target)] = {local: names[id(tensor)] for local, tensor in own.items() if id(tensor) in names}

@@ -312,7 +312,8 @@ def test_results_of_two_machines_are_merged(slow, tmp_path):
     found = cli("merge", tmp_path / "2", "--results", tmp_path / "1")
     assert found.output == f"3 rows of digits from {tmp_path / '2'}\n"
     assert cli("merge", tmp_path / "2", "--results", tmp_path / "1").output.startswith("0 rows")
-    refused(cli("merge", tmp_path / "3", "--results", tmp_path / "1"), "no results of digits, cifar10-short, cifar10 in", "3")
+    message = "no results of digits, cifar10-short, cifar10 in"
+    refused(cli("merge", tmp_path / "3", "--results", tmp_path / "1"), message, "3")
 
 
 # A user's own network.
