@@ -11,13 +11,13 @@ from . import layers, moves, rules
 from .counting import leaves, nodes
 
 COMPUTING = (  # with all that they get, and None: what is not known
-    None, rules.through, rules.combine, rules.blend, rules.where, rules.extreme, rules.mean, rules.deviation,
+    None, rules.through, rules.combine, rules.blend, rules.where, rules.extreme, rules.reduce, rules.deviation,
     rules.norm, rules.normalize, rules.pool, rules.softmax, rules.matmul, layers.functional_batch_norm,
     layers.layer_norm, layers.prelu, moves.cat,
 )  # fmt: skip
 
 
-def values(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
+def computing(rule: Callable | None, node: fx.Node) -> list[fx.Node]:
     """The nodes among what an operation computes with: all but what are sizes to it, or places."""
     if rule in COMPUTING:
         return nodes((node.args, node.kwargs))

@@ -152,7 +152,7 @@ class Canvas:
         steps = {x.stride(x.shape.index(x.numel())) for x in (tensor, base)}
         return self.own(base) if len(steps) == 1 and tensor.storage_offset() == base.storage_offset() else []
 
-    def apply(self, weight: Tensor, positions: int) -> None:
+    def use(self, weight: Tensor, positions: int) -> None:
         """Each entry of `weight` is used at that many places of one input's maps; again at each call."""
         name = self.names[id(weight)]
         self.positions[name] = self.positions.get(name, 0) + positions

@@ -211,7 +211,7 @@ def combine(operation: Callable, a: Any, b: Any, *args, **kwargs) -> Value:
     return written(out, (either & ~silent).expand(out.shape), a)
 
 
-def mean(operation: Callable, x: Value, *args, **kwargs) -> Value:
+def reduce(operation: Callable, x: Value, *args, **kwargs) -> Value:
     least = "amin" in getattr(operation, "__name__", "")
     varies = (torch.amax if least else operation)(x.varies.double(), *args, **kwargs) > 0
     return Value(operation(x.numbers, *args, **kwargs), varies)
@@ -239,7 +239,7 @@ SPREADS: dict[Any, Callable] = {  # by what the operation does to paint
     moves.index: move,
     moves.pad: pad,
     rules.combine: combine,
-    rules.mean: mean,
+    rules.reduce: reduce,
     rules.sizes: sizes,
     rules.attribute: sizes,
 }

@@ -121,7 +121,7 @@ def by_index(
     """
     axis = x.colors.dim() - 1 if weight.dim() == 2 else 1  # a linear layer reads along the last
     inputs = canvas.per_channel(x, axis)
-    canvas.apply(weight, positions(x.colors.shape if filters else out, axis))
+    canvas.use(weight, positions(x.colors.shape if filters else out, axis))
     canvas.remember(weight, 1 - filters, "reads", canvas.tie(inputs, groups))
     key = (canvas.names[id(weight)], filters)
     fresh = key not in canvas.axes
@@ -141,7 +141,7 @@ def by_groups(canvas: Canvas, x: Paint, weight: Tensor, bias: Tensor | None, gro
     """A whole group goes, its maps and its filters. Depthwise convs are the case of one map in each group."""
     inputs = canvas.per_channel(x)
     size, filters = len(inputs) // groups, out[1] // groups
-    canvas.apply(weight, positions(x.colors.shape if weight.shape[0] != out[1] else out, 1))
+    canvas.use(weight, positions(x.colors.shape if weight.shape[0] != out[1] else out, 1))
     given = [color for color in canvas.tie(inputs, groups, 0) for _ in range(filters)]
     if weight.shape[0] == len(given) and size > 1:
         canvas.remember(weight, 0, "gives", given)

@@ -146,7 +146,7 @@ def axes(x: Paint, dim: Any) -> list[int]:
     return [d % x.colors.dim() for d in dims]
 
 
-def mean(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
+def reduce(canvas: Canvas, operation: Callable, name: str, x: Paint, /, *args, **kwargs) -> Any:
     """Means, sums and extremes over the pixels of each map are pooling; over maps, they freeze."""
     out = shapes_of(operation, (x, *args), kwargs)
     dims = axes(x, kwargs.get("dim", args[0] if args else None))
@@ -164,15 +164,15 @@ def extreme(canvas: Canvas, operation: Callable, name: str, x: Paint, other: Any
     other = kwargs.pop("other", kwargs.pop("dim", other))
     if isinstance(other, Paint | Tensor):
         return combine(canvas, operation, name, x, other)
-    found = mean(canvas, torch.amax, name, x, *(() if other is None else (other,)), *args, **kwargs)
+    found = reduce(canvas, torch.amax, name, x, *(() if other is None else (other,)), *args, **kwargs)
     return found if other is None else torch.return_types.max((found, found))
 
 
 def deviation(canvas: Canvas, operation: Callable, name: str, x: Paint, dim: Any = None, *args, **kwargs) -> Any:
     """Variances and standard deviations, where a first `True` or `False` is no axis."""
     if isinstance(dim, bool):
-        return mean(canvas, torch.amax, name, x)
-    return mean(canvas, operation, name, x, dim, *args, **kwargs)
+        return reduce(canvas, torch.amax, name, x)
+    return reduce(canvas, operation, name, x, dim, *args, **kwargs)
 
 
 def norm(
@@ -186,7 +186,7 @@ def norm(
     **kwargs,
 ) -> Any:
     """Norms, whose first number is no axis."""
-    return mean(canvas, torch.amax, name, x, *(() if dim is None else (dim,)), keepdim=keepdim)
+    return reduce(canvas, torch.amax, name, x, *(() if dim is None else (dim,)), keepdim=keepdim)
 
 
 def normalize(
@@ -240,7 +240,7 @@ KINDS: dict[Callable, str] = {  # what each rule is for, by name: in any of HOME
     moves.pixel_shuffle: "PixelShuffle pixel_shuffle",
     moves.pixel_unshuffle: "PixelUnshuffle pixel_unshuffle",
     moves.channel_shuffle: "ChannelShuffle channel_shuffle",
-    mean: "mean sum amax amin logsumexp",
+    reduce: "mean sum amax amin logsumexp",
     extreme: "max min",
     deviation: "std var",
     norm: "norm",

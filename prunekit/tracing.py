@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from .arguments import values
+from .arguments import computing
 from .canvas import Canvas
 from .errors import TraceError, said
 from .graph import Graph
@@ -167,7 +167,7 @@ class Painter(fx.Interpreter):
         if isinstance(kind, type) and issubclass(kind, tuple):  # a named tuple, as some networks return
             return operation(*args, **kwargs)
         if rule is not through or (args and isinstance(args[0], Paint)):  # what is made like a map is counted later
-            self.canvas.freeze_counted(name, {n: inputs[n] for n in values(rule, self.canvas.node)})
+            self.canvas.freeze_counted(name, {n: inputs[n] for n in computing(rule, self.canvas.node)})
         if rule is not None and args and (isinstance(args[0], Paint | list | tuple) or rule in EITHER):
             named = {NUMPY.get(key, key): value for key, value in kwargs.items()}
             return rule(self.canvas, operation, name, *args, **named)
