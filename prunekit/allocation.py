@@ -142,6 +142,8 @@ def options(table: pd.DataFrame, criterion: Criterion) -> dict[str, dict[float, 
     if missing := [column for column in columns if column not in table]:
         raise PlanError(f"The table has no column {missing[0]!r}: pass what pk.sweep returns.")
     rows = table[table["criterion"] == name_of(criterion)]
+    if table.empty:
+        raise PlanError("The table has no rows: pass all that pk.sweep returns, or what you chose of it.")
     if rows.empty:
         known = ", ".join(map(repr, table["criterion"].unique()))
         raise PlanError(f"The table has no rows of criterion {name_of(criterion)!r}; it has {known}.")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .errors import PrunekitError
 from .intervals import wilson
 from .modes import evaluating
-from .train import Compute
+from .train import Compute, labeled
 
 
 def logits(
@@ -22,12 +22,13 @@ def logits(
 ) -> tuple[Tensor, Tensor]:
     """What `model` answers on `batches` of x (n, C, H, W) and y (n,): logits (N, classes) in float32, and labels (N,).
 
-    The model is in eval mode meanwhile, and has to be where `compute` computes: by default in float32 on the CPU.
+    The model is in eval mode meanwhile, and has to be where `compute` computes: by default where it is, in its
+    number format.
     """
-    compute = compute or Compute()
+    compute = compute or Compute.of(model)
     found, labels = [], []
     with evaluating(model), torch.inference_mode():
-        for x, y in batches:
+        for x, y in labeled(batches, "logits"):
             with compute.autocast():
                 found.append(model(compute.batch(x)).float().cpu())
             labels.append(y.cpu())

@@ -74,8 +74,10 @@ def plan_for(
     rates = sorted({1 - Fraction(k, widths[layer][-1]) for layer in names for k in widths[layer]})
     best = bisect_left(rates, True, key=lambda rate: within(left(at(rate)), limits))
     if best == len(rates):
-        hint = "take a smaller multiple, or " if multiple > 1 else ""
-        hint += "take more layers: layers='*' are all that can lose filters, also those that are tied"
+        hints = ["take a smaller multiple"] * (multiple > 1)
+        if set(names) < set(deciding(graph, "*")):
+            hints.append("take more layers: layers='*' are all that can lose filters, also those that are tied")
+        hint = ", or ".join(hints)
         raise unreachable(limits, left(at(rates[-1])), summed(whole, set()), hint)
     keep = at(rates[best])
     for layer, wider in at(rates[best - 1]).items() if best else ():
@@ -125,7 +127,7 @@ def unreachable(limits: Mapping[str, int], least: Total, before: Total, hint: st
         for name, limit in limits.items()
         if getattr(least, name) > limit
     ]
-    return PlanError(f"Budget: {' '.join(missed)} Allow more, or {hint}.")
+    return PlanError(f"Budget: {' '.join(missed)} Allow more{hint and f', or {hint}'}.")
 
 
 # One rate
@@ -136,6 +138,8 @@ def deciding(graph: Graph, layers: str | Sequence[str] | None) -> list[str]:
     if layers is None:
         names = graph.free()
     else:
+        if not isinstance(layers, str | Iterable):
+            raise PlanError(f"`layers` are names or patterns, and here is {layers!r}.")
         wanted = [layers] if isinstance(layers, str) else list(layers)
         for name in wanted:
             if name in graph.layers and not removable(graph, name):

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,8 +121,14 @@ def resolve(criterion: Criterion, seed: int = 0, layer: str = "") -> WeightCrite
     """
     if isinstance(criterion, Scores):
         return lambda weight: criterion.of(layer)
-    if not isinstance(criterion, str):
+    if isinstance(criterion, Activation):
         return criterion
+    if callable(criterion):
+        return lambda weight: own_scores(criterion, weight)
+    if not isinstance(criterion, str):
+        raise PrunekitError(
+            f"A criterion is a name, a function of a weight, Scores or an Activation, not a {type(criterion).__name__}."
+        )
     if criterion == "random":
         return partial(random, generator=torch.Generator().manual_seed(zlib.crc32(f"{seed} {layer}".encode())))
     found = WEIGHT_CRITERIA.get(criterion) or ACTIVATION_CRITERIA.get(criterion)
@@ -131,6 +138,16 @@ def resolve(criterion: Criterion, seed: int = 0, layer: str = "") -> WeightCrite
             f"Unknown criterion {criterion!r}; the known ones are {known}.{nearest(criterion, CRITERIA)}"
         )
     return found
+
+
+def own_scores(criterion: WeightCriterion, weight: Tensor) -> Tensor:
+    """What a user's function makes of a copy of `weight`, which it may change in place."""
+    scores = criterion(weight.clone())
+    if not isinstance(scores, Tensor):
+        raise PrunekitError(
+            f"Criterion {name_of(criterion)!r} gave a {type(scores).__name__}, not a tensor of scores (filters,)."
+        )
+    return scores
 
 
 class Moments:
@@ -189,7 +206,7 @@ def record(
     try:
         with evaluating(model), torch.no_grad():
             for batch in batches:
-                model(batch if isinstance(batch, Tensor) else batch[0])
+                model(images_of(batch))
     finally:
         for hook in hooks:
             hook.remove()
@@ -204,3 +221,13 @@ def record(
             if not torch.isfinite(by_layer[layer]).all():
                 raise PrunekitError(f"Criterion {name}: the maps of {layer!r} are not finite on these images.")
     return scores
+
+
+def images_of(batch: Any) -> Tensor:
+    """The inputs x of a batch: itself, or the first of a tuple or list."""
+    x = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    if not isinstance(x, Tensor):
+        raise PrunekitError(
+            f"Images come as tensors, or as tuples that begin with one, and here is a {type(x).__name__}."
+        )
+    return x

@@ -23,10 +23,13 @@ def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> No
     """Write the weights of `model` to `path`, with the plan, or plans in order, that made its shape.
 
     The file is written whole or not at all; its name ends in .safetensors. An unpruned network is saved with the plans
-    `[]`. Raises `FileError` where it cannot be written, and `PlanError` where the last plan did not make this network.
+    `[]`, one that was cut twice with both, `[first, second]`. Raises `FileError` where it cannot be written, and
+    `PlanError` where the last plan did not make this network.
     """
     path = Path(path)
-    plans = [plans] if isinstance(plans, Plan) else list(plans)
+    if not isinstance(model, nn.Module):
+        raise PlanError(f"save takes the network itself, not a {type(model).__name__}.")
+    plans = [plans] if isinstance(plans, Plan) else list(plans or ())
     if path.suffix != ".safetensors":
         raise FileError(f"{path} would hold safetensors: give it a name that ends in .safetensors.")
     modules = dict(model.named_modules())
@@ -56,7 +59,10 @@ def load(path: str | Path, builder: Callable[[], nn.Module]) -> nn.Module:
         for plan in plans:
             model = prune(model, plan)
     except PrunekitError as error:
-        raise PlanError(f"{path} is of another network than the builder makes: {error}") from error
+        raise PlanError(
+            f"{path} is of another network than the builder makes: {error} (What is cut several times is saved with "
+            "all its plans, in order.)"
+        ) from error
     targets = matching(model, state, str(path))
     for name, tensor in targets.items():
         if tensor.shape != state[name].shape:
@@ -161,6 +167,8 @@ def digest(state: dict[str, Tensor], texts: Sequence[str] = ()) -> str:
 
 def existing(path: Path) -> Path:
     """`path`, if a file is there."""
+    if path.is_dir():
+        raise FileError(f"{path.absolute()} is a folder: name a file in it.")
     if not path.is_file():
         raise FileError(f"There is no file {path.name} in {path.absolute().parent}.")
     return path
@@ -168,8 +176,9 @@ def existing(path: Path) -> Path:
 
 def read(path: Path) -> tuple[list[Plan], dict[str, Tensor]]:
     """Plans and tensors of a file that `save` wrote, checked against its checksum."""
+    existing(path)
     try:
-        with safe_open(existing(path), "pt") as file:
+        with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("prunekit", "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (OSError, SafetensorError, ValueError) as error:

@@ -33,6 +33,11 @@ def follow(optimizer: O, model: nn.Module, small: nn.Module, plan: Plan) -> O:
     Raises `PlanError` for a parameter that is not the model's, a `small` that the plan does not make, and a state that
     is neither in the shape of its parameter nor a single number.
     """
+    if not isinstance(optimizer, Optimizer):
+        raise PlanError(
+            f"follow takes an optimizer, not a {type(optimizer).__name__}. Load a state_dict into one first; a "
+            "scheduler goes on when its `optimizer` is what follow returns."
+        )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise PlanError("LBFGS keeps a history of all parameters as one: start with a fresh one after the cut.")
     graph, gone = matched(model, plan)
@@ -60,7 +65,11 @@ def follow(optimizer: O, model: nn.Module, small: nn.Module, plan: Plan) -> O:
             memo[id(old)] = new[name]
             for key, value in optimizer.state.get(old, {}).items():
                 memo[id(value)] = cut(value, old, kept.get(name, {}), f"State {key!r} of {name!r}")
-    return copy.deepcopy(optimizer, memo)
+    followed = copy.deepcopy(optimizer, memo)
+    for key, value in vars(optimizer).items():  # which torch's optimizers do not copy
+        if key not in vars(followed) and not callable(value):
+            setattr(followed, key, copy.deepcopy(value, memo))
+    return followed
 
 
 def cut(state: Any, parameter: Tensor, kept: Mapping[int, list[int]], what: str) -> Any:

@@ -61,6 +61,8 @@ class Graph:
 
     def why_not(self, layer: str) -> str:
         """Why `layer` is not in `layers`."""
+        if not isinstance(layer, str):
+            return f"A layer goes by its name, as {next(iter(self.layers), 'conv1')!r}, not by {layer!r}."
         modules = dict(self.model.named_modules(remove_duplicate=False))
         if layer not in modules:
             return f"The network has no layer {layer!r}.{nearest(layer, self.layers)}"
@@ -70,10 +72,13 @@ class Graph:
         for first, tensor in self.weights.items():
             if tensor_of(self.model, tensor) is module.weight:
                 return f"Layer {layer!r} shares its weight with {first!r}: name that one."
-        if (f"{layer}.weight", 0) in self.axes:
+        entries = self.axes.get((f"{layer}.weight", 0))
+        if entries is not None and entries.role == "carries":
             return (
                 f"Layer {layer!r} is depthwise: its filters go with the maps it reads. Name the layer that makes those."
             )
+        if entries is not None:
+            return f"Layer {layer!r} shares its weight with a transposed conv, which reads what the layer gives."
         return f"Layer {layer!r} cannot be followed: its weight is computed elsewhere, or the forward does not call it."
 
     def tied(self, layer: str) -> list[str]:
@@ -119,7 +124,9 @@ class Graph:
                     "weights": weights,
                 }
             )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(
+            rows, columns=["layer", "kind", "filters", "removable", "tied", "reason", "macs", "weights"]
+        )
 
     def cost_of_units(self) -> dict[int, tuple[float, float]]:
         """Multiply-adds for one input, and weights, that go when a unit goes alone: by color."""

@@ -21,7 +21,12 @@ def pairs(texts: Sequence[str], kind: Callable[[str], Any], option: str) -> dict
     """LAYER=VALUE as a dict; a VALUE alone is for the name ""."""
     found = {}
     for text in texts:
-        name, _, value = text.rpartition("=")
+        name, equals, value = text.rpartition("=")
+        if equals and not name:
+            raise typer.BadParameter(f"{text!r} names no layer", param_hint=option)
+        if name in found:
+            again = f"for {name!r}" if name else "for all layers"
+            raise typer.BadParameter(f"{text!r} is the second {again}", param_hint=option)
         try:
             found[name] = kind(value)
         except ValueError:

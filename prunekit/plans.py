@@ -52,6 +52,10 @@ class Plan:
         if any(size < 1 for shape in self.inputs for size in shape):
             raise PlanError(f"Plan: there are no inputs of the shapes {list(self.inputs)}.")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the graph, which holds the whole network: for pickle, torch.save and copies."""
+        return self.__dict__ | {"graph": None}
+
     def __str__(self) -> str:
         how = f"{self.criterion}, {self.strategy}" if self.rates else self.criterion
         lines = [f"  {layer}: {self.filters[layer]} -> {len(kept)}" for layer, kept in self.kept.items()]
@@ -108,6 +112,8 @@ def plan(
         raise PlanError(f"plan takes what pk.trace(model, example) returns, not a {type(graph).__name__}.")
     if strategy not in STRATEGIES:
         raise PlanError(f"Strategy {strategy!r} is unknown; take 'independent' or 'greedy'.")
+    if not isinstance(keep, Mapping | None):
+        raise PlanError(f"`keep` gives numbers by layer, as in {{'layer1.conv1': 8}}, and is {keep!r}.")
     fixed = checked_counts(graph, expand(graph, keep or {}))
     if rates is None or isinstance(rates, Mapping):
         shares = expand(graph, rates or {})
@@ -154,13 +160,27 @@ def plan_by_hand(graph: Graph, removed: Mapping[str, Iterable[int]]) -> Plan:
     """The plan that removes exactly the filters `removed`: layer name to indices, counted from 0."""
     kept = {}
     for layer, indices in removed.items():
-        n, lost = len(graph.colors(layer)), set(indices)
+        n, lost = len(graph.colors(layer)), whole_numbers(layer, indices)
         if not lost <= set(range(n)):
             raise PlanError(
                 f"Layer {layer!r} has filters 0 to {n - 1}; {sorted(lost - set(range(n)))} are not among them."
             )
         kept[layer] = tuple(i for i in range(n) if i not in lost)
     return finished(graph, kept)
+
+
+def whole_numbers(layer: str, indices: Any) -> set[int]:
+    """`indices`, a list, an array or a tensor, as numbers; a mask is refused, whose entries would pass for 0 and 1."""
+    try:
+        listed = list(indices.tolist() if hasattr(indices, "tolist") else indices)
+        if not any(isinstance(i, bool) for i in listed):
+            return set(map(index, listed))
+    except TypeError:
+        pass
+    raise PlanError(
+        f"Layer {layer!r}: filters are given by number, counted from 0, as in [2, 5], not as {indices!r}. Of a mask "
+        "take mask.nonzero()[:, 0]."
+    )
 
 
 def scores(
@@ -225,7 +245,8 @@ def expand(graph: Graph, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Names and patterns replaced by the layers they stand for. An exact name comes before a pattern."""
     found: dict[str, Any] = {}
     for name, value in wanted.items():
-        matches = [name] if name in graph.layers else fnmatch.filter(graph.layers, name)
+        by_name = isinstance(name, str) and name not in graph.layers
+        matches = fnmatch.filter(graph.layers, name) if by_name else [name] if name in graph.layers else []
         if not matches:
             graph.colors(name)  # raises, and says what is near
         for layer in matches:

@@ -4,7 +4,6 @@ One pass over the images does it all. For each batch the network runs once, oper
 layer are read, the run forks and goes on from there for all rates at once (see `walking`).
 """
 
-import copy
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .criteria import Criterion, name_of
+from .criteria import Criterion, images_of, name_of
 from .errors import FileError, PlanError, PrunekitError, said
 from .files import digest, stored
 from .plans import expand, highest, kept_count, scores
-from .surgery import compare, muted, smaller, variant
+from .surgery import compare, copied, muted, smaller, variant
 from .surgery import example as inputs_of
 from .tracing import Graph, trace
-from .train import Compute
+from .train import Compute, labeled
 from .walking import Fork, Walker, fold
 from .writing import replacing
 
@@ -93,8 +92,8 @@ def sweep(
             "sweep takes an example input after the batches, such as torch.randn(1, 3, 32, 32), not a "
             f"{type(example).__name__}."
         )
-    compute = compute or Compute()
-    model = compute.place(copy.deepcopy(model)).eval()
+    compute = compute or Compute.of(model)
+    model = compute.place(copied(model, {})).eval()
     graph = trace(model, compute.batch(example))
     criteria = [criterion] if isinstance(criterion, str) or not isinstance(criterion, Sequence) else criterion
     layers = [layers] if isinstance(layers, str) else layers
@@ -105,7 +104,7 @@ def sweep(
     shares = {layer: some for layer, some in shares.items() if len(some)}
     if not shares:
         raise PlanError("There is not one rate to sweep: give shares to remove, such as (0.5, 0.9).")
-    images = None if data is None else (compute.batch(x if isinstance(x, Tensor) else x[0]) for x in data)
+    images = None if data is None else (compute.batch(images_of(batch)) for batch in data)
     cuts = all_cuts(graph, shares, criteria, images, seed)
     tally = Tally(cuts, Path(checkpoint) if checkpoint else None, identity(model, cuts, compute))
 
@@ -117,7 +116,7 @@ def sweep(
     hidden = None if progress is None else not progress
     with tqdm(desc="sweep", disable=hidden, unit="batch", total=length(batches)) as bar, torch.no_grad():
         number = 0
-        for number, (x, y) in enumerate(batches, start=1):
+        for number, (x, y) in enumerate(labeled(batches, "sweep"), start=1):
             check_labels(number, x, y, classes)
             if not tally.has(number, x, y):
                 try:

@@ -178,6 +178,14 @@ def copied(model: M, memo: dict[int, Any]) -> M:
     try:
         return duplicate(model, memo)
     except Exception as error:  # whatever a user's attribute may raise
+        for name, module in model.named_modules():
+            for key in vars(module):
+                if f"{key}_orig" in module._parameters or f"{key}_g" in module._parameters:
+                    raise SurgeryError(
+                        f"The network cannot be copied: {key!r} of {name!r} is computed, by torch.nn.utils.prune or "
+                        "weight_norm. Make it a plain one first, with torch.nn.utils.prune.remove or "
+                        "torch.nn.utils.remove_weight_norm; or cut out what is masked, with pk.shrink."
+                    ) from error
         raise SurgeryError(
             f"The network cannot be copied with copy.deepcopy: {error} Set the attribute that holds such a thing, "
             "often a stored activation, to None first."

@@ -14,10 +14,14 @@ What is left is a set of colors, each with the slices of tensors that have to be
 
 import operator
 from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
+from torch.optim.swa_utils import AveragedModel
 
 from .arguments import computing
 from .canvas import Canvas
@@ -47,8 +51,9 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
     """Find which filters of `model` can be removed and what goes with each, without computing a single number.
 
     `example` is the model's input, or inputs, e.g. `torch.randn(1, 3, 32, 32)`; only shapes matter. The model is not
-    changed. Sizes that `forward` computes from its tensors follow a cut; those written into it as numbers do not, and
-    `prune` refuses where that matters.
+    changed. Other arguments of `forward` keep their defaults, and layers that it does not call then are not followed.
+    Sizes that `forward` computes from its tensors follow a cut; those written into it as numbers do not, and `prune`
+    refuses where that matters.
 
     Raises `TraceError` where the forward cannot be followed, with its line.
     """
@@ -56,20 +61,19 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
         raise TraceError(
             f"trace takes a torch.nn.Module, not a {type(model).__name__}; pk.nets.vgg16() builds one, for example."
         )
-    compiled = hasattr(model, "_orig_mod")  # asking for torch's class would import the compiler, which takes seconds
-    if compiled or isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        inner = "_orig_mod" if compiled else "module"
-        raise TraceError(f"The model is wrapped in {type(model).__name__}: pass what is inside, `model.{inner}`.")
     for name, module in model.named_modules():
-        if is_parametrized(module):
-            tensor = next(iter(module.parametrizations))  # type: ignore[arg-type]
-            raise TraceError(
-                f"{name!r} is parametrized: its {tensor!r} is computed from other tensors, as weight_norm does it, and "
-                "those cannot be cut. Make it a plain one with torch.nn.utils.parametrize.remove_parametrizations("
-                f"model.get_submodule({name!r}), {tensor!r}) first; after the cut it can be parametrized again."
-            )
+        refuse(name, module)
     if not example or not all(isinstance(x, Tensor) for x in example):
         raise TraceError("trace needs an example input, such as torch.randn(1, 3, 32, 32).")
+    for number, x in enumerate(example, start=1):
+        if not x.is_floating_point():
+            raise TraceError(
+                f"Input {number} is {str(x.dtype).removeprefix('torch.')}: whole numbers and masks cannot be drawn at "
+                "random for the check of a cut. Trace what comes behind them, such as an embedding, as a module."
+            )
+    only = [p.name for p in signature(model.forward).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if needed := [name for name in only if signature(model.forward).parameters[name].default is Parameter.empty]:
+        raise TraceError(f"The forward takes {needed[0]!r} by keyword only: inputs are given by their place.")
     pairs = in_pairs(example)
     try:
         nodes, asked = operations(model, pairs, training=False)
@@ -100,6 +104,35 @@ def trace(model: nn.Module, *example: Tensor) -> Graph:
             ) from error
     canvas.settle()
     return Graph(canvas, modes, training, tuple(x.detach() for x in example))
+
+
+def refuse(name: str, module: nn.Module) -> None:
+    """Raise `TraceError` for a module, `name` in the network, that is a wrapper of another, or cannot be copied."""
+    where = f"{name!r}" if name else "The model"
+    compiled = hasattr(module, "_orig_mod")  # asking for torch's class would import the compiler, which takes seconds
+    if compiled or isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
+        inner = "_orig_mod" if compiled else "module"
+        averaged = " An average of a network that was cut follows it by pk.follow_average."
+        raise TraceError(
+            f"{where} is wrapped in {type(module).__name__}: pass what is inside, `model.{inner}`."
+            + averaged * isinstance(module, AveragedModel)
+        )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TraceError(f"{where} is a {type(module).__name__} of torch.jit: pass the network that it was made from.")
+    if "forward" in vars(module):
+        raise TraceError(
+            f"{where} has a forward that was set on the object, not in its class: a copy would go on computing with "
+            "this network's weights. Write the forward into a class."
+        )
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc]
+        raise TraceError(f"{where} is a {type(module).__name__} without sizes yet: call model(example) once before.")
+    if is_parametrized(module):
+        tensor = next(iter(module.parametrizations))  # type: ignore[arg-type]
+        raise TraceError(
+            f"{name!r} is parametrized: its {tensor!r} is computed from other tensors, as weight_norm does it, and "
+            "those cannot be cut. Make it a plain one with torch.nn.utils.parametrize.remove_parametrizations("
+            f"model.get_submodule({name!r}), {tensor!r}) first; after the cut it can be parametrized again."
+        )
 
 
 def in_pairs(example: Sequence[Tensor]) -> list[Tensor]:

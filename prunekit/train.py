@@ -4,7 +4,7 @@ import itertools
 import json
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,12 @@ class Compute:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
+
+    @staticmethod
+    def of(model: nn.Module) -> "Compute":
+        """Where `model` is, in its number format."""
+        first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+        return Compute(str(first.device), first.dtype)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move `model` (in place) to the device and memory layout; returned for convenience."""
@@ -98,7 +104,7 @@ class Tally:
         self.correct.zero_()
         self.loss.zero_()
         with evaluating(self.model), torch.inference_mode():
-            for x, y in batches:
+            for x, y in labeled(batches, "evaluate"):
                 self.add(x.to(self.compute.device), y.to(self.compute.device))
                 total += len(y)
         if not total:
@@ -109,9 +115,23 @@ class Tally:
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: Compute | None = None) -> Score:
     """Count the images of `batches`, pairs of x (n, C, H, W) and y (n,), that `model` classifies correctly.
 
-    The model is put in eval mode for the count, then back. `compute` defaults to float32 on the CPU.
+    The model is put in eval mode for the count, then back. `compute` defaults to where the model is, in its number
+    format.
     """
-    return Tally(model, compute or Compute()).count(batches)
+    return Tally(model, compute or Compute.of(model)).count(batches)
+
+
+def labeled(batches: Iterable, caller: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """`batches`, each of which has to be images and their labels, two tensors."""
+    for number, batch in enumerate(batches, start=1):
+        pair = isinstance(batch, tuple | list) and len(batch) == 2
+        if not (pair and all(isinstance(part, Tensor) for part in batch)):
+            raise PrunekitError(
+                f"{caller}: batch {number} is a {type(batch).__name__}. It takes pairs of images and labels, two "
+                "tensors: give ((b['image'], b['label']) for b in loader), say."
+            )
+        x, y = batch
+        yield x, y
 
 
 def fit(

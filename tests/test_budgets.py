@@ -500,3 +500,11 @@ def test_losses_that_were_not_measured(rates: dict, reason: str):
         beside(traced("vgg16"), table, rates)
     with pytest.raises(PlanError, match=r"quantity 'mac' is unknown; take macs, weights, bytes"):
         beside(traced("vgg16"), table, {"features.0": 0.5}, "mac")
+
+
+def test_who_took_all_layers_is_not_told_to_take_more():
+    graph = pk.trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3)), torch.randn(1, 3, 8, 8))
+    with pytest.raises(PlanError, match=r"remain \(.*\)\. Allow more\.$"):
+        pk.plan_for(graph, macs=0.01, layers="*")
+    with pytest.raises(PlanError, match="`layers` are names or patterns, and here is 3"):
+        pk.plan_for(graph, macs=0.5, layers=3)  # type: ignore[arg-type]

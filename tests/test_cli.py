@@ -107,6 +107,8 @@ def test_help_explains_itself():
         ["prune", "vgg16"],
         ["prune", "vgg16", "--out", "x", "--rate", "features.0=much"],
         ["prune", "vgg16", "--out", "x", "--rate", "0.5", "--rate", "features.0=0.5"],
+        ["prune", "vgg16", "--out", "x", "--rate", "0.5", "--rate", "0.3"],
+        ["prune", "vgg16", "--out", "x", "--rate", "=0.5"],
         ["prune", "vgg16", "--out", "x", "--keep", "5"],
         ["prune", "vgg16", "--out", "x", "--rate", "0.5", "--input", "1x3"],
         ["sweep", "vgg16"],

@@ -180,9 +180,9 @@ def test_a_flipped_byte_is_always_noticed(tmp_path: Path, written: bytes):
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):
-    with pytest.raises(FileError, match=rf"There is no file nowhere in {tmp_path}\."):
+    with pytest.raises(FileError, match=rf"^There is no file nowhere in {tmp_path}\.$"):
         pk.load(tmp_path / "nowhere", small_vgg)
-    with pytest.raises(FileError, match=r"There is no file"):
+    with pytest.raises(FileError, match=r"is a folder: name a file in it\.$"):
         pk.load(tmp_path, small_vgg)
 
 
@@ -389,3 +389,21 @@ def test_rebuilding_finds_a_size_written_into_the_forward():
     small = {name: tensor[:3] if name[0] in "ab" and tensor.dim() else tensor for name, tensor in state.items()}
     with pytest.raises(SurgeryError, match=r"returns the shapes \[\(1, 3\)\], and as built \[\(2, 3\)\].* written"):
         pk.rebuild(small, HardView, torch.randn(2, 3, 8, 8))
+
+
+def test_a_network_cut_twice_is_saved_with_both_plans(tmp_path):
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+
+    x, small, made = torch.randn(1, 3, 8, 8), build(), []
+    for rate in (0.25, 0.5):
+        made.append(pk.plan(pk.trace(small, x), {"0": rate}))
+        small = pk.prune(small, made[-1])
+    pk.save(small, made[-1], tmp_path / "last.safetensors")
+    with pytest.raises(PlanError, match="cut several times is saved with all its plans"):
+        pk.load(tmp_path / "last.safetensors", build)
+    pk.save(small, made, tmp_path / "both.safetensors")
+    assert torch.equal(pk.load(tmp_path / "both.safetensors", build)(x), small(x))
+    with pytest.raises(PlanError, match="save takes the network itself, not a"):
+        pk.save(small.state_dict(), made, tmp_path / "state.safetensors")  # type: ignore[arg-type]

@@ -291,3 +291,35 @@ def test_state_in_a_shape_of_its_own():
         follow(optimizer, model, small, plan)
     with pytest.raises(PlanError, match=r"LBFGS keeps a history of all parameters as one"):
         follow(optim.LBFGS(model.parameters()), model, small, plan)
+
+
+class Counting(torch.optim.SGD):
+    """Has an attribute of its own, as torch's do not copy it."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, lr=0.1)
+        self.calls = 0
+
+    def step(self, closure=None):
+        self.calls += 1
+        return super().step(closure)
+
+
+def test_what_an_optimizer_of_ones_own_keeps_follows_and_hooks_of_a_scheduler_do_not():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
+    optimizer = Counting(model.parameters())
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    optimizer.calls = 3
+    made = pk.plan(pk.trace(model, torch.randn(1, 3, 8, 8)), {"0": 0.5})
+    followed = pk.follow(optimizer, model, pk.prune(model, made), made)
+    followed.step()
+    assert (followed.calls, optimizer.calls) == (4, 3)
+
+
+def test_what_is_no_optimizer_is_refused_with_what_to_do():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
+    made = pk.plan(pk.trace(model, torch.randn(1, 3, 8, 8)), {"0": 0.5})
+    optimizer = Counting(model.parameters())
+    for other in (optimizer.state_dict(), torch.optim.lr_scheduler.StepLR(optimizer, 1)):
+        with pytest.raises(PlanError, match="Load a state_dict into one first; a scheduler goes on"):
+            pk.follow(other, model, pk.prune(model, made), made)

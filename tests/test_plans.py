@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import prunekit as pk
 from prunekit.criteria import Activation
-from prunekit.errors import PlanError
+from prunekit.errors import PlanError, PrunekitError
 from prunekit.plans import kept_count, plan_by_hand
 from prunekit.tracing import Graph
 
@@ -424,3 +425,64 @@ def test_an_activation_of_ones_own():
     plan = pk.plan(graph, {"features.0": 0.5}, criterion=Activation(top_left), data=images.split(4))
     corner = nn.functional.conv2d(images, graph.model.get_parameter("features.0.weight"), padding=1)[:, :, 0, 0].mean(0)
     assert plan.kept["features.0"] == tuple(corner.topk(2).indices.sort().values.tolist())
+
+
+def two() -> Graph:
+    return pk.trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3)), torch.randn(1, 3, 8, 8))
+
+
+def test_filters_by_hand_are_numbers_in_a_list_an_array_or_a_tensor():
+    wanted = pk.plan_by_hand(two(), {"0": [2, 5]}).kept
+    for given in (np.array([2, 5]), torch.tensor([5, 2]), [np.int64(2), torch.tensor(5)]):
+        assert pk.plan_by_hand(two(), {"0": given}).kept == wanted
+
+
+@pytest.mark.parametrize("given", [[False, True], np.array([0, 1] * 4, bool), torch.ones(8) > 0, [2.0], 3, None])
+def test_a_mask_of_filters_and_what_is_no_number_are_refused(given):
+    with pytest.raises(PlanError, match=r"Layer '0': filters are given by number.*mask.nonzero"):
+        pk.plan_by_hand(two(), {"0": given})
+
+
+def test_a_criterion_that_works_in_place_does_not_touch_the_weights():
+    graph = two()
+    before = graph.model[0].weight.clone()
+    made = pk.plan(graph, {"0": 0.5}, criterion=lambda weight: weight.abs_().sum((1, 2, 3)))
+    assert made.kept == pk.plan(graph, {"0": 0.5}).kept
+    assert torch.equal(graph.model[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [(lambda weight: [1.0] * 8, "gave a list, not a tensor"), (3, "not a int"), ({"0": torch.rand(8)}, "not a dict")],
+)
+def test_what_is_no_criterion_is_refused(criterion, message):
+    with pytest.raises(PrunekitError, match=message):
+        pk.plan(two(), {"0": 0.5}, criterion=criterion)
+
+
+@pytest.mark.parametrize("how", [{"rates": {0: 0.5}}, {"rates": {nn.ReLU: 0.5}}, {"keep": 4}])
+def test_layers_go_by_their_names(how):
+    with pytest.raises(PlanError, match=r"A layer goes by its name, as '0', not by|`keep` gives numbers by layer"):
+        pk.plan(two(), **how)
+
+
+def test_a_plan_is_saved_and_copied_without_the_network():
+    made = pk.plan(two(), {"0": 0.5})
+    again = pickle.loads(pickle.dumps(made))
+    assert again == made and again.graph is None
+    assert len(pickle.dumps(made)) < 1000
+
+
+def test_a_weight_that_a_transposed_conv_reads_too_has_its_own_reason_and_the_report_its_columns():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.e = nn.Conv2d(3, 8, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.conv_transpose2d(self.e(x).relu(), self.e.weight, padding=1)
+
+    graph = pk.trace(Tied(), torch.randn(1, 3, 8, 8))
+    assert {"layer", "removable", "reason"} <= set(graph.report().columns)
+    with pytest.raises(PlanError, match="'e' shares its weight with a transposed conv"):
+        pk.plan(graph, {"e": 0.5})

@@ -468,3 +468,30 @@ def test_a_factor_that_depends_on_the_number_of_maps_is_not_swept():
     x = torch.randn(1, 3, 8, 8)
     with pytest.raises(SurgeryError, match="computes something else"):
         pk.sweep(CountsItsMaps(), [(x, torch.zeros(1).long())], x, (0.5,), layers=["a"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_in_another_format_is_swept_in_it(dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model.append(nn.Linear(4, 3)).to(dtype)
+    batches = [(torch.randn(4, 3, 8, 8, dtype=dtype), torch.tensor([0, 1, 2, 0]))]
+    table = pk.sweep(model, batches, batches[0][0][:1], (0.5,))
+    assert table["baseline_correct"].iloc[0] == pk.train.evaluate(model, batches).correct
+    assert all(p.dtype == dtype for p in model.parameters())
+
+
+@pytest.mark.parametrize("batch", [{"image": torch.ones(1)}, torch.ones(2, 3, 8, 8), (torch.ones(1, 3, 8, 8), [1])])
+def test_what_is_no_pair_of_images_and_labels_is_refused(batch):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    for count in (lambda: pk.train.evaluate(model, [batch]), lambda: pk.sweep(model, [batch], torch.ones(1, 3, 8, 8))):
+        with pytest.raises(PrunekitError, match=r"batch 1 is a .*It takes pairs of images and labels"):
+            count()
+
+
+def test_the_table_of_no_rows_says_so():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    x = torch.ones(1, 3, 8, 8)
+    table = pk.sweep(model, [(x, torch.tensor([1]))], x)
+    with pytest.raises(PlanError, match="The table has no rows"):
+        pk.plan_by_sensitivity(pk.trace(model, x), table[:0], macs=0.7)

@@ -1,10 +1,12 @@
 """The contract: the pruned network is the original whose readers have zeros where a removed map arrived."""
 
 import random
+import warnings
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_nets import (
@@ -462,3 +464,18 @@ def test_a_plan_for_another_network(make):
         make(made("resnet20 pad")[0], plan)
     with pytest.raises(PlanError, match=r"4 filters in layer 'features.0', and here there are 8"):
         make(pk.nets.vgg16(1 / 8), plan)
+
+
+def test_a_layer_that_is_masked_or_normalized_is_named_where_it_cannot_be_copied():
+    for compute in (lambda layer: torch.nn.utils.prune.ln_structured(layer, "weight", 2, n=1, dim=0), old_weight_norm):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 1))
+        compute(model[0])
+        made = pk.plan(pk.trace(model, torch.randn(1, 3, 8, 8)), {"2": 0.5})
+        with pytest.raises(SurgeryError, match=r"'weight' of '0' is computed.*prune.remove or .*pk.shrink"):
+            pk.prune(model, made)
+
+
+def old_weight_norm(layer: nn.Module) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.nn.utils.weight_norm(layer)

@@ -13,6 +13,7 @@ import torch
 from odd_nets import ALL, DIVIDED, DRAWN, ODD, PAPER, Depthwise, Tied, Viewed, conv, depthwise, made, probe
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 from users_nets import USERS
 
 import prunekit as pk
@@ -630,5 +631,51 @@ def test_other_ways_to_write_it(combine: Callable[[Spelled, Tensor], Tensor], ti
 
 def test_len_in_a_forward_is_refused_with_what_to_write_instead():
     model = Spelled(lambda net, x: net.a(x).view(len(x), 16, 8, 8))
+    model(torch.randn(1, 3, 8, 8))
     with pytest.raises(TraceError, match=r"'len' is not supported.* Take x\.size\(0\) in place of len\(x\)\."):
         pk.trace(model, torch.zeros(1, 3, 8, 8))
+
+
+class ByKeyword(nn.Conv2d):
+    def __init__(self):
+        super().__init__(3, 4, 3)
+
+    def forward(self, *, image: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(image)
+
+
+def set_forward(module: nn.Module) -> nn.Module:
+    module.forward = lambda x: type(module).forward(module, x).amax(3)
+    return module
+
+
+REFUSED_MODULES: dict[str, tuple[Callable[[], Any], str]] = {
+    "average": (
+        lambda: AveragedModel(nn.Conv2d(3, 4, 3)),
+        r"AveragedModel: pass what is inside, `model.module`.*follow",
+    ),
+    "lazy": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.LazyConv2d(4, 3)), r"'1' is a LazyConv2d without sizes yet"),
+    "script": (lambda: torch.jit.trace(nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8)), r"of torch.jit: pass the network"),
+    "set on the object": (
+        lambda: set_forward(nn.Sequential(nn.Conv2d(3, 4, 3))),
+        "The model has a forward that was set",
+    ),
+    "set on a layer": (
+        lambda: nn.Sequential(set_forward(nn.Conv2d(3, 4, 3))),
+        "'0' has a forward that was set on the ob",
+    ),
+    "by keyword only": (ByKeyword, "takes 'image' by keyword only"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_MODULES)
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_modules_that_cannot_be_followed_are_named_with_what_to_do(what: str):
+    make, message = REFUSED_MODULES[what]
+    with pytest.raises(TraceError, match=message):
+        pk.trace(make(), torch.randn(1, 3, 8, 8))
+
+
+def test_inputs_that_are_no_floating_point_numbers_are_refused():
+    with pytest.raises(TraceError, match="Input 2 is bool: whole numbers and masks cannot be drawn"):
+        pk.trace(nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8), torch.ones(1, 8, 8) > 0)
