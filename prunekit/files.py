@@ -29,7 +29,9 @@ def save(model: nn.Module, plans: Plan | Sequence[Plan], path: str | Path) -> No
     path = Path(path)
     if not isinstance(model, nn.Module):
         raise PlanError(f"save takes the network itself, not a {type(model).__name__}.")
-    plans = [plans] if isinstance(plans, Plan) else list(plans or ())
+    if plans is None:
+        raise PlanError("save takes the plan, or plans in order, that made the network; [] if it was not cut.")
+    plans = [plans] if isinstance(plans, Plan) else list(plans)
     if path.suffix != ".safetensors":
         raise FileError(f"{path} would hold safetensors: give it a name that ends in .safetensors.")
     modules = dict(model.named_modules())

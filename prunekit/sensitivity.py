@@ -74,8 +74,9 @@ def sweep(
     `batches` yields pairs of x (n, C, H, W) and y (n,), the same ones each time it is iterated. `rates` are shares of
     filters to remove, by default 0.1 to 0.9 in tenths, in narrow layers only those that leave a filter. `layers` are
     names or patterns, by default every conv layer that is tied to no other. `data` and `seed` are for criteria that
-    need images or random numbers, as in `plan`. The counts are those of pruning each layer with `prune` and evaluating
-    the result; the largest cut of each layer is compared with the masked network first, as `prune` does it.
+    need images or random numbers, as in `plan`; `compute` is by default where the network is, in its number format. The
+    counts are those of pruning each layer with `prune` and evaluating the result; the largest cut of each layer is
+    compared with the masked network first, as `prune` does it.
 
     A row per layer, criterion and rate: layer, criterion, rate, filters, kept, correct, total, baseline_correct (of
     the network as it is, on the same images).

@@ -407,3 +407,5 @@ def test_a_network_cut_twice_is_saved_with_both_plans(tmp_path):
     assert torch.equal(pk.load(tmp_path / "both.safetensors", build)(x), small(x))
     with pytest.raises(PlanError, match="save takes the network itself, not a"):
         pk.save(small.state_dict(), made, tmp_path / "state.safetensors")  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match=r"save takes the plan, or plans in order"):
+        pk.save(small, None, tmp_path / "none.safetensors")  # type: ignore[arg-type]

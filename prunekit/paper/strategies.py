@@ -23,7 +23,7 @@ def retrained(ledger: Ledger) -> pd.DataFrame:
     differing = cut(ledger)[["seed", "rate", "differing"]].drop_duplicates()
     rows = epochs[epochs["epoch"] == last].merge(differing, on=["seed", "rate"])
     both = rows.groupby(["seed", "rate"])["strategy"].transform("nunique") == len(STRATEGIES)
-    return shown(rows[both], ledger, f"after {last} epochs of retraining")
+    return shown(rows[both].sort_values("rate", kind="stable"), ledger, f"after {last} epochs of retraining")
 
 
 def shown(rows: pd.DataFrame, ledger: Ledger, when: str) -> pd.DataFrame:
